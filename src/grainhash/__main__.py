@@ -1,0 +1,5 @@
+"""`python -m grainhash` is `grainhash`."""
+
+from grainhash.cli import main
+
+main()

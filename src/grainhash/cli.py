@@ -1,0 +1,335 @@
+"""The command line: one function a verb, each a thin layer over `grainhash.gallery.Gallery`.
+
+Exit codes: 0 done, 1 the command could not do its job, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from grainhash.gallery import Gallery, IndexReport, Progress
+
+app = typer.Typer(
+    name="grainhash",
+    help="Find pictures by what is in them - the whole or a part - with small binary codes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+SHOWN_SKIPPED = 5
+
+
+class Granularity(StrEnum):
+    """The choices of `--by`."""
+
+    whole = "whole"
+    part = "part"
+    both = "both"
+
+
+class Runtime(StrEnum):
+    """The choices of `--runtime`."""
+
+    auto = "auto"
+    openvino = "openvino"
+    onnxruntime = "onnxruntime"
+
+
+GalleryOption = Annotated[
+    Path,
+    typer.Option(
+        "--gallery", "-g", envvar="GRAINHASH_GALLERY", help="The gallery's folder.", show_default=True
+    ),
+]
+RuntimeOption = Annotated[Runtime, typer.Option(help="What runs the network.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DEFAULT_GALLERY = Path("gallery")
+
+
+@app.command()
+def index(
+    folder: Annotated[Path, typer.Argument(help="A folder of pictures, with all folders below it.")],
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    metadata: Annotated[
+        Path | None, typer.Option(help="A CSV or JSONL with a column `path` and values to filter by.")
+    ] = None,
+    whole_only: Annotated[
+        bool,
+        typer.Option("--whole-only", help="For a new gallery: no regions. Faster, smaller, finds no parts."),
+    ] = False,
+    encoder: Annotated[
+        Path | None, typer.Option(help="For a new gallery: an encoder folder instead of the shipped one.")
+    ] = None,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Then fit the hash function anew on the gallery's own pictures.")
+    ] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Cores to use; all by default.")] = None,
+    runtime: RuntimeOption = Runtime.auto,
+    as_json: JsonOption = False,
+) -> None:
+    """Create a gallery of a folder, or bring it in line: new, changed and vanished pictures."""
+    from grainhash.metadata import read_table
+
+    table = read_table(metadata) if metadata is not None else None
+    with _opened(gallery, runtime, create_for=_new_encoder(encoder, whole_only)) as opened:
+        _refuse_other_settings(opened, whole_only)
+        with _progress(quiet=as_json) as progress:
+            report = opened.index(folder, metadata=table, progress=progress, n_workers=workers)
+            if refit:
+                opened.refit(progress=progress, n_workers=workers)
+        _print_report(report, opened, as_json)
+
+
+@app.command()
+def add(
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files.")],
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    meta: Annotated[
+        list[str] | None, typer.Option("--meta", help="key=value for all of them; may be repeated.")
+    ] = None,
+    runtime: RuntimeOption = Runtime.auto,
+    as_json: JsonOption = False,
+) -> None:
+    """Add single pictures, or take in their new content."""
+    with _opened(gallery, runtime, create_for=lambda: None) as opened:
+        with _progress(quiet=as_json) as progress:
+            report = opened.add(pictures, meta=_pairs(meta or []), progress=progress)
+        _print_report(report, opened, as_json)
+        if report.skipped:
+            raise typer.Exit(1)
+
+
+@app.command()
+def remove(
+    what: Annotated[list[str], typer.Argument(help="Paths of pictures, ids, or folders for all below them.")],
+    gallery: GalleryOption = DEFAULT_GALLERY,
+) -> None:
+    """Remove pictures from the gallery; the files themselves are not touched."""
+    with _opened(gallery) as opened:
+        n = opened.remove([int(item) if item.isdecimal() else item for item in what])
+        typer.echo(f"removed {n} {_plural(n)}; {len(opened)} left in {opened.path}")
+
+
+@app.command()
+def search(
+    image: Annotated[Path, typer.Argument(help="The picture to look for.")],
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    region: Annotated[
+        str | None,
+        typer.Option(help="Look for this part of it: x0,y0,x1,y1 as fractions, such as 0.5,0,1,0.5."),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="How many pictures.")] = 10,
+    by: Annotated[Granularity, typer.Option(help="Compare with whole pictures, their parts, or both.")] = (
+        Granularity.both
+    ),
+    where: Annotated[
+        str | None,
+        typer.Option(help="Only pictures whose metadata match, such as: label = cats and width > 800"),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page of the hits, matched boxes drawn.")] = None,
+    thumbnails: Annotated[bool | None, typer.Option(help="Draw small pictures in the terminal.")] = None,
+    runtime: RuntimeOption = Runtime.auto,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the pictures that look most like a picture or a part of one, and where in them."""
+    from time import perf_counter
+
+    from rich.console import Console
+
+    from grainhash import report
+    from grainhash.types import WHOLE, Box
+
+    box = WHOLE if region is None else Box.parse(region)
+    with _opened(gallery, runtime) as opened:
+        opened.refresh()
+        started = perf_counter()
+        code = opened.encoder.encode_query(image, region=box)
+        encoded = perf_counter()
+        hits = opened.search_code(code, k=k, granularity=by.value, where=where)
+        answer = report.Answer(
+            query=str(image),
+            query_box=None if region is None else box,
+            hits=hits,
+            n_bits=opened.encoder.n_bits,
+            granularity=by.value,
+            n_pictures=len(opened),
+            seconds={"encode": encoded - started, "search": perf_counter() - encoded},
+            where=where,
+        )
+    if html is not None:
+        report.write_html(html, report.html_page([answer], title=f"grainhash: {image.name}"))
+    if as_json:
+        typer.echo(json.dumps(report.to_json(answer), indent=2, ensure_ascii=False))
+        return
+    console = Console()
+    report.terminal(answer, console, thumbnails=console.is_terminal if thumbnails is None else thumbnails)
+    if html is not None:
+        typer.echo(f"page: {html}")
+
+
+@app.command()
+def info(
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    skipped: Annotated[bool, typer.Option("--skipped", help="List the files left out, and why.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what the gallery holds."""
+    from dataclasses import asdict
+
+    with _opened(gallery) as opened:
+        facts = opened.info()
+    if as_json:
+        typer.echo(json.dumps(asdict(facts), indent=2, ensure_ascii=False))
+        return
+    if skipped:
+        for uri, reason in facts.skipped:
+            typer.echo(f"{uri}: {reason}")
+        if not facts.skipped:
+            typer.echo("no file was left out")
+        return
+    rows = {
+        "gallery": facts.path,
+        "pictures": f"{facts.pictures:,} ({facts.copies:,} exact copies)",
+        "regions": f"{facts.regions:,}",
+        "codes": f"{facts.n_bits} bits, {facts.hash_method}",
+        "encoder": f"{facts.encoder_name} ({facts.encoder[:12]})",
+        "on disk": f"{facts.bytes_on_disk / 1e6:,.1f} MB",
+        "metadata": ", ".join(f"{key} ({n:,})" for key, n in facts.meta_keys) or "none",
+        "left out": f"{len(facts.skipped):,} files; see them with: grainhash info --skipped -g {gallery}"
+        if facts.skipped
+        else "no file",
+    }
+    for name, value in rows.items():
+        typer.echo(f"{name:<10}{value}")
+
+
+def main() -> None:
+    """Run the command line; every expected failure is one line on stderr and an exit code."""
+    from grainhash.errors import GrainhashError
+
+    try:
+        app(standalone_mode=True)
+    except GrainhashError as error:
+        typer.echo(f"grainhash: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("grainhash: interrupted; what was done is kept, run the same command to go on", err=True)
+        sys.exit(130)
+
+
+@contextmanager
+def _opened(
+    path: Path, runtime: Runtime = Runtime.auto, *, create_for: Callable[[], Any] | None = None
+) -> Iterator[Gallery]:
+    from grainhash.gallery import Gallery
+
+    new = create_for is not None and not (path / "gallery.sqlite").exists()
+    encoder = create_for() if new and create_for is not None else None
+    with Gallery.open(path, create=new, encoder=encoder, runtime=runtime.value) as gallery:
+        yield gallery
+
+
+def _new_encoder(folder: Path | None, whole_only: bool) -> Callable[[], Any]:
+    def make() -> Any:
+        from grainhash.encoder import Encoder
+        from grainhash.encoder.granules import WHOLE_ONLY
+
+        encoder = Encoder.load(folder)
+        return encoder.with_granules(WHOLE_ONLY) if whole_only else encoder
+
+    return make
+
+
+def _refuse_other_settings(gallery: Gallery, whole_only: bool) -> None:
+    if whole_only and gallery.encoder.granules.grids:
+        raise typer.BadParameter(f"{gallery.path} has regions already; --whole-only is for a new gallery")
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """A progress bar on stderr with rate, time left and the count of files left out."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[skipped]}"),
+    )
+    tasks: dict[str, Any] = {}
+    with Bar(*columns, console=console, disable=quiet or not console.is_terminal) as bar:
+
+        def show(progress: Progress) -> None:
+            if progress.stage not in tasks:
+                tasks[progress.stage] = bar.add_task(progress.stage, rate="", skipped="")
+            task = tasks[progress.stage]
+            speed = bar.tasks[task].speed
+            bar.update(
+                task,
+                completed=progress.done,
+                total=progress.total,
+                rate=f"{speed:,.0f}/s" if speed else "",
+                skipped=f"{progress.skipped} left out" if progress.skipped else "",
+            )
+
+        yield show
+
+
+def _print_report(report: IndexReport, gallery: Gallery, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    if as_json:
+        typer.echo(json.dumps({"gallery": str(gallery.path), **asdict(report)}, indent=2, ensure_ascii=False))
+        return
+    counts = {
+        "added": report.added,
+        "updated": report.updated,
+        "unchanged": report.unchanged,
+        "removed": report.removed,
+        "with new metadata": report.relabelled,
+    }
+    done = ", ".join(f"{n:,} {what}" for what, n in counts.items() if n) or "nothing to do"
+    typer.echo(f"{gallery.path}: {done} in {report.seconds:.1f} s; {len(gallery):,} {_plural(len(gallery))}")
+    _print_some("left out", [f"{uri}: {reason}" for uri, reason in report.skipped.items()])
+    if report.skipped:
+        typer.echo(f"  see them all with: grainhash info --skipped -g {gallery.path}")
+    _print_some("in the metadata file, not in the folder", report.unmatched)
+
+
+def _print_some(title: str, lines: list[str]) -> None:
+    if not lines:
+        return
+    typer.echo(f"{len(lines):,} {title}:")
+    for line in lines[:SHOWN_SKIPPED]:
+        typer.echo(f"  {line}")
+    if len(lines) > SHOWN_SKIPPED:
+        typer.echo(f"  ... and {len(lines) - SHOWN_SKIPPED:,} more")
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise typer.BadParameter(f"{text!r}: write key=value", param_hint="--meta")
+        pairs[key] = value
+    return pairs
+
+
+def _plural(n: int) -> str:
+    return "picture" if n == 1 else "pictures"

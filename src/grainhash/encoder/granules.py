@@ -1,0 +1,114 @@
+"""Granules: which parts of a picture get a code, and how they are cut.
+
+A part is seen again by the network at its full input size: a window pooled from one dense map
+loses most of what makes a part findable.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from grainhash.errors import EncoderError
+from grainhash.types import Box
+
+LONG = 2.0
+"""A picture more than this many times longer than wide gets more tiles along its length."""
+
+MAX_TILES_ALONG = 12
+"""Tiles of one scale along the length of a very long picture, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """`n` x `n` tiles, each `side` of the picture's width and height, spread evenly over it."""
+
+    n: int
+    side: float
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.n <= MAX_TILES_ALONG and 0 < self.side <= 1):
+            raise EncoderError(f"a grid of {self.n} x {self.n} tiles of side {self.side} cannot be laid")
+
+
+@dataclass(frozen=True, slots=True)
+class GranuleSettings:
+    """What an encoder cuts: the whole always, and the tiles of these grids as regions."""
+
+    grids: tuple[Grid, ...] = (Grid(2, 0.6), Grid(3, 0.45))
+
+    @property
+    def smallest_side(self) -> float:
+        """The smallest side of a granule, as a fraction of the picture's."""
+        return min((grid.side for grid in self.grids), default=1.0)
+
+    @property
+    def n_usual(self) -> int:
+        """Granules of a picture of usual shape, the whole among them."""
+        return 1 + sum(grid.n**2 for grid in self.grids)
+
+    def boxes(self, width: int, height: int) -> NDArray[np.float32]:
+        """The regions of a `width` x `height` picture, `(n_regions, 4)` as fractions."""
+        rows = [
+            (x, y, min(x + tile_width, 1.0), min(y + tile_height, 1.0))
+            for grid in self.grids
+            for tile_height, tops in [_spread(grid, height / width)]
+            for tile_width, lefts in [_spread(grid, width / height)]
+            for y in tops
+            for x in lefts
+        ]
+        return np.array(rows, np.float32).reshape(-1, 4)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The form kept in `encoder.json`."""
+        return {"grids": [{"n": grid.n, "side": grid.side} for grid in self.grids]}
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> GranuleSettings:
+        """Read what `to_dict` wrote; unknown keys are errors."""
+        try:
+            return cls(**{**value, "grids": tuple(Grid(**grid) for grid in value["grids"])})
+        except (KeyError, TypeError) as error:
+            raise EncoderError(f"granule settings {value!r} cannot be read ({error})") from None
+
+
+WHOLE_ONLY = GranuleSettings(grids=())
+
+
+def _spread(grid: Grid, elongation: float) -> tuple[float, list[float]]:
+    """Length and starts of a grid's tiles along one axis, as fractions of that axis.
+
+    `elongation` is this axis over the other. Along a long axis a tile is cut shorter, so that it is
+    no longer than `LONG` times its width, and more of them are laid at the same overlap.
+    """
+    length = grid.side * min(1.0, LONG / elongation)
+    n = grid.n
+    if elongation > LONG:
+        step = (1 - grid.side) / max(grid.n - 1, 1) * length / grid.side
+        n = min(MAX_TILES_ALONG, math.ceil((1 - length) / step) + 1)
+    if n == 1:
+        return length, [(1 - length) / 2]
+    return length, [i * (1 - length) / (n - 1) for i in range(n)]
+
+
+def cut(rgb: NDArray[np.uint8], boxes: list[Box], size: int) -> NDArray[np.uint8]:
+    """Cut parts from a picture and bring each to `size` x `size`, antialiased.
+
+    Args:
+        rgb: `(height, width, 3)`.
+        boxes: the parts, in the order wanted.
+
+    Returns:
+        `uint8 (len(boxes), size, size, 3)`.
+    """
+    image = Image.fromarray(rgb)
+    pieces = np.empty((len(boxes), size, size, 3), np.uint8)
+    for piece, box in zip(pieces, boxes, strict=True):
+        corners = box.pixels(*image.size)
+        piece[:] = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=corners))
+    return pieces

@@ -1,0 +1,136 @@
+"""Many pictures at once: read, decode, cut and encode on every core, in order, in bounded memory.
+
+One worker a core takes a few pictures through all stages by itself. Each stage runs on that one
+core, so decoding and the network never fight for it, and no queue between stages can run dry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grainhash.encoder.encoder import Encoder, Granules
+from grainhash.encoder.network import usable_cores
+from grainhash.errors import PictureError
+from grainhash.images import read_bytes
+from grainhash.types import PictureCodes
+
+GRANULES_A_RUN = 16
+"""Granules that go through the network together: enough to keep a core busy, few enough for its cache."""
+
+CHUNKS_AHEAD = 4
+"""Chunks in work or done ahead of the one asked for, a worker: one slow picture stalls nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One file, read and encoded; `codes` is `None` where its content was already known."""
+
+    path: Path
+    sha256: str
+    codes: PictureCodes | None
+    meta: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """One file that could not be encoded, and why."""
+
+    path: Path
+    error: PictureError
+
+
+Result = Encoded | Failed
+
+
+def encode_files(
+    encoder: Encoder,
+    paths: Iterable[Path],
+    *,
+    is_known: Callable[[str], bool] = lambda sha256: False,
+    n_workers: int | None = None,
+) -> Generator[Result, None, None]:
+    """Encode files, yielding one result a path in the order of `paths`.
+
+    Args:
+        encoder: shared by the workers.
+        paths: consumed lazily, a few chunks ahead.
+        is_known: called by the workers with a content's SHA-256; content that is known is not
+            decoded again.
+        n_workers: the cores of this process by default.
+    """
+    workers = n_workers or usable_cores()
+    chunk_size = max(1, GRANULES_A_RUN // encoder.granules.n_usual)
+    encoder.network  # noqa: B018  compile once, before the workers race for it
+    chunks = _chunks(paths, chunk_size)
+    with ThreadPoolExecutor(workers, thread_name_prefix="grainhash-encode") as pool:
+        in_work: deque[Future[list[Result]]] = deque()
+        try:
+            for chunk in chunks:
+                in_work.append(pool.submit(_encode_chunk, encoder, chunk, is_known))
+                if len(in_work) >= workers * CHUNKS_AHEAD:
+                    yield from in_work.popleft().result()
+            while in_work:
+                yield from in_work.popleft().result()
+        finally:
+            for future in in_work:
+                future.cancel()
+
+
+def features_of_files(
+    encoder: Encoder, paths: Iterable[Path], *, n_workers: int | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """The features, `(1 + n_regions, n_features)`, of every file that can be read, to fit on."""
+
+    def features(path: Path) -> NDArray[np.float32] | None:
+        try:
+            data = read_bytes(path, limits=encoder.limits)
+            return encoder.features(encoder.cut(data, name=str(path)).pixels)
+        except PictureError:
+            return None
+
+    encoder.network  # noqa: B018  compile once, before the workers race for it
+    with ThreadPoolExecutor(n_workers or usable_cores(), thread_name_prefix="grainhash-features") as pool:
+        yield from (rows for rows in pool.map(features, paths) if rows is not None)
+
+
+def _encode_chunk(encoder: Encoder, paths: list[Path], is_known: Callable[[str], bool]) -> list[Result]:
+    cuts = [_read_and_cut(encoder, path, is_known) for path in paths]
+    codes = iter(encoder.codes([granules for _, granules in cuts if isinstance(granules, Granules)]))
+    results: list[Result] = []
+    for path, (sha256, granules) in zip(paths, cuts, strict=True):
+        if isinstance(granules, PictureError):
+            results.append(Failed(path, granules))
+        elif granules is None:
+            results.append(Encoded(path, sha256, None, {}))
+        else:
+            results.append(Encoded(path, sha256, next(codes), granules.meta))
+    return results
+
+
+def _read_and_cut(
+    encoder: Encoder, path: Path, is_known: Callable[[str], bool]
+) -> tuple[str, Granules | PictureError | None]:
+    """SHA-256 of the content and its granules: the error if there are none, `None` if known."""
+    sha256 = ""
+    try:
+        data = read_bytes(path, limits=encoder.limits)
+        sha256 = hashlib.sha256(data).hexdigest()
+        return sha256, None if is_known(sha256) else encoder.cut(data, name=str(path))
+    except PictureError as error:
+        return sha256, error
+
+
+def _chunks(paths: Iterable[Path], size: int) -> Iterator[list[Path]]:
+    iterator = iter(paths)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

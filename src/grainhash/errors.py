@@ -1,0 +1,101 @@
+"""Every error grainhash raises on purpose, as one tree.
+
+GrainhashError
+├── InputError                  what the caller passed cannot be used
+│   ├── PictureError            one picture: its path and the reason
+│   │   ├── PictureUnreadable   missing, no permission, an I/O error
+│   │   ├── PictureDamaged      truncated, empty, not a picture at all
+│   │   └── PictureTooLarge     more pixels or bytes than the limits allow
+│   ├── BoxError                not a box inside the picture
+│   ├── CodesError              wrong dtype, width or shape of codes
+│   ├── WhereError              a filter that does not parse or names nothing
+│   └── MetadataError           a metadata file that cannot be read
+├── EncoderError                an encoder folder that is missing, foreign or damaged
+├── GalleryError                a gallery that cannot do what was asked
+│   ├── GalleryNotFound
+│   ├── GalleryFormatError      written by another version, or not a gallery
+│   ├── EncoderMismatch         codes of one encoder offered to a gallery of another
+│   └── GalleryWriteError       disk full, read-only, locked
+└── MissingExtra                an optional part is not installed
+
+A message says what was wrong, with which input, and what to do about it, in one line.
+"""
+
+from __future__ import annotations
+
+
+class GrainhashError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class InputError(GrainhashError, ValueError):
+    """Something the caller passed cannot be used."""
+
+
+class PictureError(InputError):
+    """One picture cannot be used. `name` says which, `reason` says why."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name = name
+        self.reason = reason
+
+
+class PictureUnreadable(PictureError):
+    """The file is missing, forbidden, or its disk failed."""
+
+
+class PictureDamaged(PictureError):
+    """The bytes are truncated, empty, or no picture in a known format."""
+
+
+class PictureTooLarge(PictureError):
+    """Decoding would take more memory than the limits allow."""
+
+
+class BoxError(InputError):
+    """Not a box of some area inside the picture."""
+
+
+class CodesError(InputError):
+    """Codes, ids or offsets of the wrong dtype, width or shape."""
+
+
+class WhereError(InputError):
+    """A metadata filter that does not parse."""
+
+
+class MetadataError(InputError):
+    """A metadata file that cannot be read or matched."""
+
+
+class EncoderError(GrainhashError):
+    """An encoder folder that is missing, of another format version, or damaged."""
+
+
+class GalleryError(GrainhashError):
+    """A gallery cannot do what was asked."""
+
+
+class GalleryNotFound(GalleryError):
+    """There is no gallery at that path."""
+
+
+class GalleryFormatError(GalleryError):
+    """The folder is no gallery, or one of another format version."""
+
+
+class EncoderMismatch(GalleryError):
+    """Codes of one encoder were offered to a gallery of another."""
+
+
+class GalleryWriteError(GalleryError):
+    """The gallery could not be written: disk full, read-only, or locked."""
+
+
+class MissingExtra(GrainhashError, ImportError):
+    """An optional part is not installed; the message names the exact command."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} is not installed; run: pip install 'grainhash[{extra}]'")
+        self.extra = extra

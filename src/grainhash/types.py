@@ -1,0 +1,128 @@
+"""The nouns that travel between floors: boxes, the codes of one picture, hits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grainhash.errors import BoxError
+
+Granularity = Literal["whole", "part", "both"]
+"""What a search compares the query with: whole pictures, their regions, or the better of the two."""
+
+Codes = NDArray[np.uint8]
+"""Packed codes, `(n, n_bits / 8)`; see `grainhash.codes` for the bit order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A part of a picture, as fractions of width and height after EXIF rotation.
+
+    `0 <= x0 < x1 <= 1` and `0 <= y0 < y1 <= 1`; the origin is the top left corner.
+
+    Raises:
+        BoxError: the corners are not finite, not inside the picture, or span no area.
+    """
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    def __post_init__(self) -> None:
+        corners = (self.x0, self.y0, self.x1, self.y1)
+        if not all(math.isfinite(c) for c in corners):
+            raise BoxError(f"box {self} has a corner that is not a finite number")
+        if not (0 <= self.x0 < self.x1 <= 1 and 0 <= self.y0 < self.y1 <= 1):
+            raise BoxError(f"box {self} must satisfy 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1")
+
+    def __str__(self) -> str:
+        return ",".join(f"{c:.4g}" for c in (self.x0, self.y0, self.x1, self.y1))
+
+    @classmethod
+    def parse(cls, text: str) -> Box:
+        """Read `"x0,y0,x1,y1"`, the form the command line takes."""
+        try:
+            x0, y0, x1, y1 = (float(part) for part in text.split(","))
+        except ValueError:
+            raise BoxError(
+                f"{text!r} is not a box; write x0,y0,x1,y1 as fractions of the picture, "
+                "such as 0.5,0,1,0.5 for its top right quarter"
+            ) from None
+        return cls(x0, y0, x1, y1)
+
+    @property
+    def area(self) -> float:
+        """Share of the picture that the box covers, 0..1."""
+        return (self.x1 - self.x0) * (self.y1 - self.y0)
+
+    def iou(self, other: Box) -> float:
+        """Intersection over union with another box of the same picture, 0..1."""
+        width = min(self.x1, other.x1) - max(self.x0, other.x0)
+        height = min(self.y1, other.y1) - max(self.y0, other.y0)
+        if width <= 0 or height <= 0:
+            return 0.0
+        return width * height / (self.area + other.area - width * height)
+
+    def pixels(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """The corners in pixels of a `width` x `height` picture."""
+        return self.x0 * width, self.y0 * height, self.x1 * width, self.y1 * height
+
+
+WHOLE = Box(0.0, 0.0, 1.0, 1.0)
+"""The box of a whole picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureCodes:
+    """The codes of one picture's granules, as an encoder makes them and a store keeps them."""
+
+    width: int
+    """Pixels after EXIF rotation, before any reduction."""
+    height: int
+    whole: Codes
+    """`(n_bytes,)`."""
+    regions: Codes
+    """`(n_regions, n_bytes)`; no rows where the encoder cuts no regions."""
+    boxes: NDArray[np.float32]
+    """`(n_regions, 4)`, one box a region."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file as a folder walk sees it; two looks at an unchanged file are equal."""
+
+    uri: str
+    """The absolute path."""
+    n_bytes: int
+    mtime_ns: int
+
+    @property
+    def path(self) -> Path:
+        """The same as a path."""
+        return Path(self.uri)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One picture of an answer. Distances are Hamming distances in bits: lower is better."""
+
+    id: int
+    uri: str
+    distance: int
+    """What the answer is ordered by."""
+    whole_distance: int
+    """From the query to the picture as a whole."""
+    part_distance: int | None
+    """From the query to the best region; `None` where the picture has no regions."""
+    box: Box
+    """Where in the picture `distance` was found."""
+    width: int
+    height: int
+    meta: Mapping[str, Any] = field(default_factory=dict)

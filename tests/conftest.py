@@ -1,0 +1,40 @@
+"""Real photographs and the shipped encoder, shared by the tests."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "examples"))
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of real photographs, to be copied and never written to."""
+    from photographs import copy_photographs
+
+    folder = tmp_path_factory.mktemp("photographs")
+    copy_photographs(folder)
+    return folder
+
+
+@pytest.fixture
+def photos(photographs: Path, tmp_path: Path) -> Path:
+    """A folder of a few real photographs of one's own to change."""
+    folder = tmp_path / "photos"
+    for name in ("animals/chelsea.png", "things/coffee.png", "astronomy/rocket.jpg", "places/china.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(photographs / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def encoder():
+    """The shipped encoder."""
+    from grainhash import Encoder
+
+    return Encoder.load()

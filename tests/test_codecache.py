@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_store import record
+
+from grainhash import codecache
+from grainhash.codecache import CodeCache
+from grainhash.store import Store
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setattr(codecache, "WORTH_WRITING", 3)
+    return Store.create(tmp_path / "gallery.sqlite", encoder="enc", n_bits=32)
+
+
+def fill(store, start, n):
+    store.add([record(str(i), i, n_regions=i % 4) for i in range(start, start + n)], encoder="enc")
+
+
+def contents(cache):
+    with cache.current() as (wholes, regions):
+        assert wholes.ids.tolist() == regions.ids.tolist()
+        return {
+            int(id): (wholes.codes_of(int(id)).tobytes(), regions.codes_of(int(id)).tobytes())
+            for id in wholes.ids
+        }
+
+
+def truth(store):
+    return {
+        int(id): (
+            batch.whole[i].tobytes(),
+            batch.regions[batch.offsets[i] : batch.offsets[i + 1]].tobytes(),
+        )
+        for batch in store.codes_after(0)
+        for i, id in enumerate(batch.ids)
+    }
+
+
+def test_it_follows_the_store(store, tmp_path):
+    cache = CodeCache(store, tmp_path / "cache")
+    assert contents(cache) == {}
+    fill(store, 0, 5)
+    assert contents(cache) == truth(store)
+    store.remove([2, 5])
+    fill(store, 10, 2)
+    assert contents(cache) == truth(store)
+    assert len(truth(store)) == 5
+
+
+def test_a_copy_is_opened_memory_mapped_and_brought_up_to_date(store, tmp_path):
+    fill(store, 0, 10)
+    first = CodeCache(store, tmp_path / "cache")
+    first.refresh()
+    first.save()
+    (copy,) = (tmp_path / "cache").glob("codes-*")
+    store.remove([3])
+    fill(store, 20, 2)
+    read_from = []
+    original = store.codes_after
+    store.codes_after = lambda last_id, **more: read_from.append(last_id) or original(last_id, **more)
+    second = CodeCache(store, tmp_path / "cache")
+    found = contents(second)
+    assert read_from == [10]
+    store.codes_after = original
+    assert found == truth(store)
+    assert (copy / "manifest.json").exists()
+
+
+def test_a_copy_is_renewed_when_much_has_changed_and_the_old_one_goes(store, tmp_path):
+    cache = CodeCache(store, tmp_path / "cache")
+    for start in (0, 10, 20):
+        fill(store, start, 10)
+        cache.refresh()
+        cache.save()
+        cache.save()
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert contents(CodeCache(store, tmp_path / "cache")) == truth(store)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "no manifest", "garbage manifest", "another gallery's"])
+def test_a_copy_that_is_not_whole_is_left_alone(store, tmp_path, damage):
+    fill(store, 0, 10)
+    cache = CodeCache(store, tmp_path / "cache")
+    cache.refresh()
+    cache.save()
+    (copy,) = (tmp_path / "cache").glob("codes-*")
+    manifest = copy / "manifest.json"
+    match damage:
+        case "truncated":
+            (copy / "whole.bin").write_bytes(b"short")
+        case "no manifest":
+            manifest.unlink()
+        case "garbage manifest":
+            manifest.write_text("[]")
+        case _:
+            manifest.write_text(manifest.read_text().replace(store.info("gallery_id"), "f" * 32))
+    assert contents(CodeCache(store, tmp_path / "cache")) == truth(store)
+
+
+def test_a_folder_that_cannot_be_written_stops_nothing(store, tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    fill(store, 0, 10)
+    cache = CodeCache(store, tmp_path / "cache")
+    cache.refresh()
+    cache.save()
+    assert contents(cache) == truth(store)
+
+
+def test_new_codes_for_all_pictures_start_the_indexes_over(store, tmp_path):
+    fill(store, 0, 6)
+    cache = CodeCache(store, tmp_path / "cache")
+    before = contents(cache)
+    cache.save()
+    store.start_recoding("next")
+    store.add_next_codes({i: record("x", 100 + i).codes for i in range(1, 7)})
+    store.finish_recoding(n_bits=32)
+    after = contents(cache)
+    assert after == truth(store)
+    assert not np.array_equal(list(before.values()), list(after.values()))
+    assert contents(CodeCache(store, tmp_path / "cache")) == after
