@@ -30,7 +30,7 @@ from grainhash.errors import PictureError
 from grainhash.images import decode
 from grainhash.report import Answer, html_page, write_html
 
-SHOWN = 6
+SHOWN = 4
 """Hits a query on the page."""
 ASKED_PHOTOS = 30
 """Photographs of a large folder that queries are made from."""
@@ -73,7 +73,8 @@ def main() -> None:
     else:
         folder = arguments.photos.absolute()
 
-    with Gallery.open(out / "gallery", create=True) as gallery:
+    name = "gallery" if arguments.photos is None else "gallery-of-your-photos"
+    with Gallery.open(out / name, create=True) as gallery:
         report = gallery.index(folder)
         console.print(
             f"indexed {len(gallery)} pictures of {folder} in {report.seconds:.1f} s "

@@ -100,17 +100,28 @@ def compile_where(text: str) -> Where:
 
 
 @dataclass(frozen=True, slots=True)
+class _Test:
+    """What a value of one type must pass."""
+
+    kind: str
+    sql: str
+    """What follows the value, such as `> ?`."""
+    values: tuple[Parameter, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Column:
     """A field that every picture has: an SQL expression and the one type of its values."""
 
     sql: str
     kind: str
 
-    def holds(self, kind: str, test: str, *values: Parameter) -> Where:
-        """Whether the value is of the type `kind` and passes `test`, such as `> ?`."""
-        if kind != self.kind:
-            return Where("0")
-        return Where(f"({self.sql} {test}) IS TRUE", values)
+    def holds(self, *tests: _Test) -> Where:
+        """Whether the value passes the test for its type."""
+        clauses = [
+            Where(f"({self.sql} {test.sql}) IS TRUE", test.values) for test in tests if test.kind == self.kind
+        ]
+        return _join(" OR ", clauses) if clauses else Where("0")
 
     def is_known(self) -> Where:
         """Whether there is a value at all, other than null."""
@@ -127,10 +138,15 @@ class _Key:
 
     path: tuple[str, ...]
 
-    def holds(self, kind: str, test: str, *values: Parameter) -> Where:
-        """Whether the value is of the type `kind` and passes `test`, such as `> ?`."""
+    def holds(self, *tests: _Test) -> Where:
+        """Whether the value passes the test for its type."""
         last = f"k{len(self.path) - 1}"
-        return self._exists(f"{last}.type {_JSON_TYPES[kind]} AND {last}.atom {test}", values)
+        clauses = [
+            Where(f"{last}.type {_JSON_TYPES[test.kind]} AND {last}.atom {test.sql}", test.values)
+            for test in tests
+        ]
+        either = _join(" OR ", clauses)
+        return self._exists(either.sql, either.parameters)
 
     def is_known(self) -> Where:
         """Whether there is a value at all, other than null."""
@@ -168,7 +184,17 @@ BUILT_IN = {
 """Fields that every picture has; any other name, and any `backquoted` one, is a key of its metadata."""
 
 _Field = _Column | _Key
-_Value = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Digits:
+    """A number without quotes: a number beside numbers, and what was written beside text."""
+
+    number: int | float
+    written: str
+
+
+_Value = str | _Digits | bool | None
 
 
 class _Compiler:
@@ -200,7 +226,7 @@ class _Compiler:
             raise WhereError(
                 f"{operator} {word} at column {operator.column}: {word} has no order; use = or !="
             )
-        return field.holds(_kind(value), f"{operator} ?", value)
+        return field.holds(*_tests(value, f"{operator} ?"))
 
     def member(self, children: Sequence[Any]) -> Where:
         field, *values = children
@@ -212,14 +238,14 @@ class _Compiler:
     def like(self, children: tuple[_Field, str]) -> Where:
         field, pattern = children
         glob = _escape_like(pattern).replace("*", "%").replace("?", "_")
-        return field.holds("text", r"LIKE ? ESCAPE '\'", glob)
+        return field.holds(_Test("text", r"LIKE ? ESCAPE '\'", (glob,)))
 
     def not_like(self, children: tuple[_Field, str]) -> Where:
         return _negate(self.like(children))
 
     def contains(self, children: tuple[_Field, str]) -> Where:
         field, part = children
-        return field.holds("text", r"LIKE ? ESCAPE '\'", f"%{_escape_like(part)}%")
+        return field.holds(_Test("text", r"LIKE ? ESCAPE '\'", (f"%{_escape_like(part)}%",)))
 
     def not_contains(self, children: tuple[_Field, str]) -> Where:
         return _negate(self.contains(children))
@@ -244,25 +270,29 @@ def _parser() -> Lark:
     return Lark(GRAMMAR, parser="lalr", transformer=_Compiler(), maybe_placeholders=False)
 
 
-def _kind(value: str | int | float) -> str:
+def _tests(value: str | _Digits | bool, sql: str) -> list[_Test]:
+    """The test of a value by each type that it can be compared with."""
     if isinstance(value, bool):
-        return "truth"
-    return "text" if isinstance(value, str) else "number"
+        return [_Test("truth", sql, (value,))]
+    if isinstance(value, str):
+        return [_Test("text", sql, (value,))]
+    return [_Test("number", sql, (value.number,)), _Test("text", sql, (value.written,))]
 
 
 def _equal(field: _Field, value: _Value) -> Where:
     if value is None:
         return _negate(field.is_known())
-    return field.holds(_kind(value), "= ?", value)
+    return field.holds(*_tests(value, "= ?"))
 
 
 def _one_of(field: _Field, values: Sequence[_Value]) -> Where:
     """`in (...)`: one SQL `IN` for the values of each type."""
     by_kind: dict[str, list[Parameter]] = {}
     for value in values:
-        if value is not None:
-            by_kind.setdefault(_kind(value), []).append(value)
-    clauses = [field.holds(kind, f"IN ({', '.join('?' * len(of))})", *of) for kind, of in by_kind.items()]
+        for test in _tests(value, "= ?") if value is not None else ():
+            by_kind.setdefault(test.kind, []).extend(test.values)
+    tests = [_Test(kind, f"IN ({', '.join('?' * len(of))})", tuple(of)) for kind, of in by_kind.items()]
+    clauses = [field.holds(*tests)] if tests else []
     if None in values:
         clauses.append(_equal(field, None))
     return _join(" OR ", clauses)
@@ -298,7 +328,7 @@ def _read_word(word: Token) -> _Value:
     if not math.isfinite(number):
         raise WhereError(f"{_shorten(word)} at column {word.column}: the number is too large")
     is_sqlite_integer = word.lstrip("+-").isdigit() and -(2**63) <= int(word) < 2**63
-    return int(word) if is_sqlite_integer else number
+    return _Digits(int(word) if is_sqlite_integer else number, str(word))
 
 
 _ESCAPES = {"\\": "\\", '"': '"', "'": "'", "n": "\n", "t": "\t"}

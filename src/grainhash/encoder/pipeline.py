@@ -10,6 +10,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from grainhash.encoder.encoder import Encoder, Granules
 from grainhash.encoder.network import usable_cores
@@ -69,13 +71,10 @@ def encode_files(
         n_workers: the cores of this process by default.
     """
     workers = n_workers or usable_cores()
-    chunk_size = max(1, GRANULES_A_RUN // encoder.granules.n_usual)
-    encoder.network  # noqa: B018  compile once, before the workers race for it
-    chunks = _chunks(paths, chunk_size)
-    with ThreadPoolExecutor(workers, thread_name_prefix="grainhash-encode") as pool:
-        in_work: deque[Future[list[Result]]] = deque()
+    in_work: deque[Future[list[Result]]] = deque()
+    with _one_core_each(encoder, workers) as pool:
         try:
-            for chunk in chunks:
+            for chunk in _chunks(paths, max(1, GRANULES_A_RUN // encoder.granules.n_usual)):
                 in_work.append(pool.submit(_encode_chunk, encoder, chunk, is_known))
                 if len(in_work) >= workers * CHUNKS_AHEAD:
                     yield from in_work.popleft().result()
@@ -98,9 +97,17 @@ def features_of_files(
         except PictureError:
             return None
 
-    encoder.network  # noqa: B018  compile once, before the workers race for it
-    with ThreadPoolExecutor(n_workers or usable_cores(), thread_name_prefix="grainhash-features") as pool:
+    with _one_core_each(encoder, n_workers or usable_cores()) as pool:
         yield from (rows for rows in pool.map(features, paths) if rows is not None)
+
+
+@contextmanager
+def _one_core_each(encoder: Encoder, n_workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that compute on one core each: NumPy's BLAS would start its own beside every one."""
+    encoder.network  # noqa: B018  compile once, before the workers race for it
+    pool = ThreadPoolExecutor(n_workers, thread_name_prefix="grainhash-encode")
+    with threadpool_limits(1, user_api="blas"), pool:
+        yield pool
 
 
 def _encode_chunk(encoder: Encoder, paths: list[Path], is_known: Callable[[str], bool]) -> list[Result]:

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class L2Norm:
         return rows / np.where(norms > 0, norms, 1.0)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Affine:
     """`rows @ weight + bias`, with `weight` float32 `(n_in, n_out)` and `bias` float32 `(n_out,)`."""
 
@@ -45,7 +46,11 @@ class Affine:
             raise InputError(f"affine step of weight {self.weight.shape} and bias {self.bias.shape}")
 
     def __call__(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        return rows @ self.weight.astype(np.float64) + self.bias
+        return rows @ self._weight64 + self.bias
+
+    @cached_property
+    def _weight64(self) -> NDArray[np.float64]:
+        return self.weight.astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)

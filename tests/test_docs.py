@@ -1,0 +1,260 @@
+"""The documents say what is so: their commands and code run, their links, floors and numbers agree.
+
+The README's examples are about the folder that `make demo` leaves, so that is what they run in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from grainhash.cli import app
+
+ROOT = Path(__file__).parents[1]
+READMES = ("README.md", "README.zh-CN.md")
+DOCUMENTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("src/**/*.md")]
+)
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def _read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def _blocks(text: str) -> list[tuple[str, str]]:
+    """The fenced code blocks of a document, as (language, content)."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def _prose(text: str) -> str:
+    """A document without its code blocks."""
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def _commands(text: str) -> Iterator[tuple[str, str]]:
+    """The `grainhash` commands of a document in order, each with the output shown below it."""
+    for language, content in _blocks(text):
+        if language == "sh":
+            yield from ((line, "") for line in content.splitlines() if line.startswith("grainhash "))
+        elif language == "console":
+            for part in re.split(r"^\$ ", content, flags=re.MULTILINE)[1:]:
+                command, _, output = part.partition("\n")
+                yield command, output
+
+
+def _run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "GRAINHASH_GALLERY"}
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**environment, "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+    )
+    assert done.returncode == 0, f"{arguments}: {done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make demo` leaves."""
+    folder = tmp_path_factory.mktemp("checkout") / "demo"
+    done = _run([str(ROOT / "examples" / "demo.py"), "--out", str(folder)], ROOT)
+    assert "right answers came first" in done.stdout
+    return folder
+
+
+# What runs
+
+
+def test_the_python_of_the_readme_runs(demo: Path):
+    (code,) = [content for language, content in _blocks(_read("README.md")) if language == "python"]
+    done = _run(["-c", code], demo)
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("12 pictures, ")
+    assert "collage" in lines[1]
+    assert "coffee.png" in lines[-1]
+
+
+def test_the_commands_of_the_readme_run_in_order(demo: Path):
+    readme = _read("README.md")
+    for language, content in _blocks(readme):
+        if language == "csv":
+            (demo / "notes.csv").write_text(content, encoding="utf-8")
+    commands = list(_commands(readme))
+    assert len(commands) >= 10
+    for command, shown in commands:
+        program, *arguments = shlex.split(command)
+        assert program == "grainhash"
+        done = _run(["-m", "grainhash", *arguments], demo)
+        if "--json" in arguments:
+            assert _keys(json.loads(done.stdout)) == _keys(json.loads(shown))
+        elif shown:
+            assert len(done.stdout.splitlines()) == len(shown.splitlines()), done.stdout
+    assert (demo / "hits.html").stat().st_size > 10_000
+
+
+def _keys(value: Any) -> Any:
+    """The shape of a JSON value: its keys, without what they hold."""
+    if isinstance(value, dict):
+        return {key: _keys(inner) for key, inner in value.items() if key != "meta"}
+    return [_keys(inner) for inner in value] if isinstance(value, list) else None
+
+
+def test_every_command_is_in_the_readme():
+    shown = {shlex.split(command)[1] for command, _ in _commands(_read("README.md"))}
+    assert shown == set(typer.main.get_command(app).commands)
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_every_option_that_a_readme_names_exists(name: str):
+    commands = typer.main.get_command(app).commands.values()
+    options = {option for command in commands for parameter in command.params for option in parameter.opts}
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", _read(name))) - {"--help"}
+    assert len(named) > 5
+    assert named <= options
+
+
+# The two READMEs
+
+
+def test_the_readmes_agree():
+    first, second = (_read(name) for name in READMES)
+    assert _blocks(first) == _blocks(second)
+    assert len(_blocks(first)) > 10
+    for pattern in (r"^#+(?= )", r"^- ", r"^\|", r"^!\["):
+        assert [re.findall(pattern, _prose(text), re.MULTILINE) for text in (first, second)] == [
+            re.findall(pattern, _prose(first), re.MULTILINE)
+        ] * 2
+    links = [sorted(set(_links(text)) - set(READMES)) for text in (first, second)]
+    assert links[0] == links[1]
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_readme_lists_the_extras(name: str):
+    rows = re.findall(r"^\| ((?:`[a-z]+`[,、 ]*)+) \|", _read(name), re.MULTILINE)
+    listed = {extra for row in rows for extra in re.findall(r"`([a-z]+)`", row)}
+    assert listed == set(PYPROJECT["project"]["optional-dependencies"])
+
+
+# Links, paths, floors
+
+
+def _links(text: str) -> list[str]:
+    """Targets of the links to files of the project."""
+    return [target for target in re.findall(r"\]\(([^)\s#]+)", _prose(text)) if "://" not in target]
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_to_files(name: str):
+    broken = [link for link in _links(_read(name)) if not (ROOT / name).parent.joinpath(link).exists()]
+    assert not broken
+
+
+def test_what_the_architecture_names_exists():
+    homes = [ROOT, ROOT / "src/grainhash", ROOT / "src/grainhash/encoder/default"]
+    written_at_run_time = {"manifest.json"}
+    named = re.findall(
+        r"`([\w./-]+\.(?:py|cpp|md|json|toml|onnx|safetensors))(?:::(\w+))?`", _read("docs/architecture.md")
+    )
+    assert len(named) > 40
+    for path, test in named:
+        found = [home / path for home in homes if (home / path).is_file()]
+        assert found or path in written_at_run_time, f"{path} does not exist"
+        if test:
+            pattern = rf"^\s*(?:def|class) {test}\b"
+            assert re.search(pattern, found[0].read_text(encoding="utf-8"), re.MULTILINE), (
+                f"{path} has no {test}"
+            )
+
+
+def test_the_architecture_has_the_floors_of_the_contract():
+    section = _read("docs/architecture.md").split("## Floors\n")[1]
+    floors = [re.split(r" {2,}", line)[0] for line in _blocks(section)[0][1].splitlines()]
+    contracts = PYPROJECT["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    assert floors == [layer.replace("grainhash.", "") for layer in layers]
+
+
+def test_contributing_lists_the_make_targets():
+    targets = set(re.search(r"^\.PHONY: (.*)$", _read("Makefile"), re.MULTILINE)[1].split())
+    assert set(re.findall(r"^\| `make (\w+)` \|", _read("CONTRIBUTING.md"), re.MULTILINE)) == targets - {
+        "help"
+    }
+
+
+# Numbers
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_numbers_are_those_of_the_benchmarks(name: str):
+    """Each row is | what | measured | source |; a source is such as `indexing.json: targets/0/value * 100`.
+
+    Every number that is measured has its source, in the same order. A source that leads to text stands for
+    that text. It may be multiplied by a number, and is compared with as many decimals as are written.
+    """
+    prose, rows = _numbers_section(_read(name))
+    assert not re.search(r"\d", re.sub(r"`[^`]*`", "", prose)), "a number outside the table has no source"
+    if not (RESULTS / "indexing.json").exists():
+        pytest.skip("benchmarks/results/indexing.json is missing; run: python benchmarks/indexing.py")
+    assert rows, "no numbers between numbers:begin and numbers:end"
+    for what, measured, source in rows:
+        values = [_value(*reference) for reference in _references(source)]
+        for text in [value for value in values if isinstance(value, str)]:
+            assert text in measured, f"{what}: {text!r} is not in {measured!r}"
+            measured = measured.replace(text, "", 1)
+        shown = re.findall(r"(?<![A-Za-z_\d.,])-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)", measured)
+        actual = [value for value in values if not isinstance(value, str)]
+        assert len(shown) == len(actual), f"{what}: numbers {shown}, sources {actual}"
+        for number, value in zip(shown, actual, strict=True):
+            decimals = len(number.partition(".")[2])
+            assert abs(float(number.replace(",", "")) - value) <= 0.5000001 * 10**-decimals, (
+                f"{what}: {number} is written, {value} was measured"
+            )
+
+
+def test_both_readmes_show_the_same_numbers():
+    first, second = ([row[2] for row in _numbers_section(_read(name))[1]] for name in READMES)
+    assert first == second
+
+
+def _numbers_section(text: str) -> tuple[str, list[list[str]]]:
+    """What stands beside the table of numbers, and the rows of the table without its head."""
+    section = text.split("<!-- numbers:begin -->")[1].split("<!-- numbers:end -->")[0]
+    lines = section.strip().splitlines()
+    table = [line for line in lines if line.startswith("|")]
+    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table[2:]]
+    assert all(len(row) == 3 for row in rows)
+    return "\n".join(line for line in lines if line not in table), rows
+
+
+def _references(cell: str) -> list[tuple[str, str, float]]:
+    """File, pointer and factor of each source in a cell."""
+    spans = re.findall(r"`([^`]+)`", cell)
+    found = [re.fullmatch(r"([\w-]+\.json): (\S+)(?: \* ([\d.e-]+))?", span) for span in spans]
+    assert all(found), f"cannot read the sources {spans}"
+    return [(match[1], match[2], float(match[3] or 1)) for match in found if match]
+
+
+def _value(file: str, pointer: str, factor: float) -> float | str:
+    document = json.loads((RESULTS / file).read_text(encoding="utf-8"))
+    assert document.get("quick") is not True, f"{file} is of a quick run"
+    value: Any = document
+    for key in pointer.split("/"):
+        value = value[int(key)] if isinstance(value, list) else value[key]
+    return value if isinstance(value, str) else value * factor
