@@ -404,7 +404,7 @@ def test_an_interrupted_refit_goes_on_where_it_was(gallery, many, monkeypatch):
 
 def test_a_refit_of_too_few_pictures_is_refused(gallery, photos):
     gallery.index(photos)
-    with pytest.raises(InputError, match="more than 256 rows"):
+    with pytest.raises(InputError, match="4 pictures are too few to fit 256 bits on"):
         gallery.refit()
 
 

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -20,13 +21,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="grainhash",
-    help="Find pictures by what is in them - the whole or a part - with small binary codes.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 
+UsageError: Any = typer.BadParameter.__mro__[1]
+"""What typer raises of a command line that it cannot follow; it has no public name there."""
+
 SHOWN_SKIPPED = 5
+INTERRUPTED = 130
 
 
 class Granularity(StrEnum):
@@ -56,6 +60,23 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_GALLERY = Path("gallery")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from grainhash import __version__
+
+        typer.echo(f"grainhash {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Find pictures by what is in them - the whole or a part - with small binary codes."""
+
+
 @app.command()
 def index(
     folder: Annotated[Path, typer.Argument(help="A folder of pictures, with all folders below it.")],
@@ -77,17 +98,25 @@ def index(
     runtime: RuntimeOption = Runtime.auto,
     as_json: JsonOption = False,
 ) -> None:
-    """Create a gallery of a folder, or bring it in line: new, changed and vanished pictures."""
+    """Create or update the gallery of a folder.
+
+    New and changed pictures are encoded, vanished ones removed. Interrupted, it keeps what is done;
+    run it again to go on.
+    """
+    from grainhash.errors import InputError
     from grainhash.metadata import read_table
 
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; nothing was changed")
     table = read_table(metadata) if metadata is not None else None
     with _opened(gallery, runtime, create_for=_new_encoder(encoder, whole_only)) as opened:
         _refuse_other_settings(opened, whole_only)
         with _progress(quiet=as_json) as progress:
             report = opened.index(folder, metadata=table, progress=progress, n_workers=workers)
-            if refit:
-                opened.refit(progress=progress, n_workers=workers)
         _print_report(report, opened, as_json)
+        if refit:
+            with _progress(quiet=as_json) as progress:
+                opened.refit(progress=progress, n_workers=workers)
 
 
 @app.command()
@@ -101,9 +130,10 @@ def add(
     as_json: JsonOption = False,
 ) -> None:
     """Add single pictures, or take in their new content."""
+    values = _pairs(meta or [])
     with _opened(gallery, runtime, create_for=lambda: None) as opened:
         with _progress(quiet=as_json) as progress:
-            report = opened.add(pictures, meta=_pairs(meta or []), progress=progress)
+            report = opened.add(pictures, meta=values, progress=progress)
         _print_report(report, opened, as_json)
         if report.skipped:
             raise typer.Exit(1)
@@ -114,7 +144,11 @@ def remove(
     what: Annotated[list[str], typer.Argument(help="Paths of pictures, ids, or folders for all below them.")],
     gallery: GalleryOption = DEFAULT_GALLERY,
 ) -> None:
-    """Remove pictures from the gallery; the files themselves are not touched."""
+    """Remove pictures from the gallery.
+
+    The files themselves are not touched. As long as they lie in an indexed folder, the next
+    `grainhash index` takes them in again.
+    """
     with _opened(gallery) as opened:
         n = opened.remove([int(item) if item.isdecimal() else item for item in what])
         typer.echo(f"removed {n} {_plural(n)}; {len(opened)} left in {opened.path}")
@@ -128,7 +162,7 @@ def search(
         str | None,
         typer.Option(help="Look for this part of it: x0,y0,x1,y1 as fractions, such as 0.5,0,1,0.5."),
     ] = None,
-    k: Annotated[int, typer.Option("-k", help="How many pictures.")] = 10,
+    k: Annotated[int, typer.Option("-k", min=0, help="How many pictures, at most.")] = 10,
     by: Annotated[Granularity, typer.Option(help="Compare with whole pictures, their parts, or both.")] = (
         Granularity.both
     ),
@@ -141,7 +175,10 @@ def search(
     runtime: RuntimeOption = Runtime.auto,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the pictures that look most like a picture or a part of one, and where in them."""
+    """Find the pictures most like a picture or a part of one.
+
+    The answer says where in each of them the likeness is. Distances are in bits; 0 is the same code.
+    """
     from time import perf_counter
 
     from rich.console import Console
@@ -153,14 +190,15 @@ def search(
     with _opened(gallery, runtime) as opened:
         opened.refresh()
         started = perf_counter()
-        code = opened.encoder.encode_query(image, region=box)
+        encoder = opened.encoder
+        code = encoder.encode_query(image, region=box)
         encoded = perf_counter()
-        hits = opened.search_code(code, k=k, granularity=by.value, where=where)
+        hits = opened.search_code(code, k=k, granularity=by.value, where=where, encoder=encoder.fingerprint)
         answer = report.Answer(
             query=str(image),
             query_box=None if region is None else box,
             hits=hits,
-            n_bits=opened.encoder.n_bits,
+            n_bits=encoder.n_bits,
             granularity=by.value,
             n_pictures=len(opened),
             seconds={"encode": encoded - started, "search": perf_counter() - encoded},
@@ -215,28 +253,49 @@ def info(
 
 def main() -> None:
     """Run the command line; every expected failure is one line on stderr and an exit code."""
-    from grainhash.errors import GrainhashError
+    from grainhash.errors import BoxError, GrainhashError, WhereError
 
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be anything
     try:
-        app(standalone_mode=True)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except UsageError as error:
+        command = error.ctx.command_path if error.ctx else "grainhash"
+        _fail(2, f"{error.format_message().rstrip('.')}; see: {command} --help")
+    except (BoxError, WhereError) as error:
+        _fail(2, str(error))
     except GrainhashError as error:
-        typer.echo(f"grainhash: {error}", err=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("grainhash: interrupted; what was done is kept, run the same command to go on", err=True)
-        sys.exit(130)
+        _fail(1, str(error))
+    if code == INTERRUPTED:
+        _fail(code, "interrupted; what was done is kept, run the same command to go on")
+    sys.exit(code)
+
+
+def _fail(code: int, message: str) -> NoReturn:
+    line = " ".join(message.split("\n"))
+    typer.echo(f"grainhash: {line}", err=True)
+    sys.exit(code)
 
 
 @contextmanager
 def _opened(
     path: Path, runtime: Runtime = Runtime.auto, *, create_for: Callable[[], Any] | None = None
 ) -> Iterator[Gallery]:
+    from sqlite3 import DatabaseError
+
+    from grainhash.errors import GalleryError
     from grainhash.gallery import Gallery
 
     new = create_for is not None and not (path / "gallery.sqlite").exists()
     encoder = create_for() if new and create_for is not None else None
-    with Gallery.open(path, create=new, encoder=encoder, runtime=runtime.value) as gallery:
-        yield gallery
+    try:
+        with Gallery.open(path, create=new, encoder=encoder, runtime=runtime.value) as gallery:
+            yield gallery
+    except DatabaseError as error:
+        raise GalleryError(
+            f"{path}: the gallery cannot be read ({error}); if its disk is full make room, if its file is "
+            "damaged move the folder away and index the pictures anew"
+        ) from None
 
 
 def _new_encoder(folder: Path | None, whole_only: bool) -> Callable[[], Any]:
@@ -264,7 +323,7 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
 
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description:<8}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
@@ -276,7 +335,9 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
 
         def show(progress: Progress) -> None:
             if progress.stage not in tasks:
-                tasks[progress.stage] = bar.add_task(progress.stage, rate="", skipped="")
+                tasks[progress.stage] = bar.add_task(
+                    progress.stage, total=progress.total, rate="", skipped=""
+                )
             task = tasks[progress.stage]
             speed = bar.tasks[task].speed
             bar.update(

@@ -12,6 +12,11 @@ from grainhash.images import PICTURE_SUFFIXES
 from grainhash.types import File
 
 
+def absolute(path: Path | str) -> Path:
+    """A path from the root, without `.` and `..`: one spelling for one file. Links are not resolved."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
 def look_at(path: Path) -> File:
     """A file as it is now.
 

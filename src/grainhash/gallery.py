@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -15,8 +16,16 @@ import numpy as np
 from grainhash.codecache import CodeCache
 from grainhash.encoder.encoder import Encoder
 from grainhash.encoder.pipeline import Failed, encode_files, features_of_files
-from grainhash.errors import GalleryError, GalleryFormatError, InputError, PictureUnreadable
-from grainhash.folder import look_at, walk
+from grainhash.errors import (
+    EncoderMismatch,
+    GalleryError,
+    GalleryFormatError,
+    GalleryWriteError,
+    InputError,
+    PictureError,
+    PictureUnreadable,
+)
+from grainhash.folder import absolute, look_at, walk
 from grainhash.hashing.itq import fit_itq
 from grainhash.images import Source
 from grainhash.metadata import MetadataTable, folder_labels
@@ -122,14 +131,21 @@ class Gallery:
             GalleryNotFound: no gallery there, and `create` is false.
             GalleryFormatError: the folder holds something else, or another format version.
             EncoderMismatch: an `encoder` other than the gallery's own was passed.
+            GalleryWriteError: a new gallery cannot be written there.
         """
-        path = Path(path).absolute()
+        path = absolute(path)
         file = path / "gallery.sqlite"
         if create and not file.exists():
             if path.exists() and (not path.is_dir() or _has_strangers(path)):
                 raise GalleryFormatError(f"{path}: exists and is no gallery; choose a new or empty folder")
             new = encoder or Encoder.load(runtime=runtime)
-            new.save(_encoder_folder(path, new.fingerprint))
+            try:
+                new.save(_encoder_folder(path, new.fingerprint))
+            except OSError as error:
+                raise GalleryWriteError(
+                    f"{path}: cannot create a gallery there ({error.strerror}); make room, or choose a "
+                    "folder you may write to"
+                ) from None
             Store.create(file, encoder=new.fingerprint, n_bits=new.n_bits)
         store = Store(file)
         own = Encoder.load(_encoder_folder(path, store.info("encoder")), runtime=runtime)
@@ -183,9 +199,11 @@ class Gallery:
             GalleryError: the folder is empty and the gallery has pictures from it.
             GalleryWriteError: disk full or read-only; all earlier batches are safe.
         """
-        root = Path(folder).absolute()
+        root = absolute(folder)
         if not root.is_dir():
             raise InputError(f"{root}: no such folder; nothing was changed")
+        if not _is_text(str(root)):
+            raise InputError(f"{root}: its name is not valid UTF-8; rename the folder")
         started = time.monotonic()
         report = IndexReport()
         difference = self._store.compare_folder(
@@ -230,7 +248,7 @@ class Gallery:
         files = []
         for path in paths:
             try:
-                files.append(look_at(Path(path).absolute()))
+                files.append(look_at(absolute(path)))
             except PictureUnreadable as error:
                 report.skipped[error.name] = error.reason
         self._encode(files, len(files), lambda path: dict(meta or {}), report, progress)
@@ -253,8 +271,10 @@ class Gallery:
 
     def _find(self, item: Path | str | int) -> set[int]:
         if isinstance(item, int):
-            return {row.id for row in self._store.pictures([item])}
-        uri = str(Path(item).absolute())
+            return {row.id for row in self._store.pictures([item])} if 0 < item < 2**63 else set()
+        uri = str(absolute(item))
+        if not _is_text(uri):
+            return set()
         found = set(self._store.ids_of_uris([uri]).values())
         return found or set(self._store.ids_below(_prefix(Path(uri))))
 
@@ -270,11 +290,11 @@ class Gallery:
         """Encode files and commit them batch by batch; what is done when interrupted is kept."""
         if total == 0:
             return
-        waiting: dict[str, File] = {}
+        waiting: deque[File] = deque()
 
         def paths() -> Iterator[Path]:
             for file in files:
-                waiting[file.uri] = file
+                waiting.append(file)
                 yield file.path
 
         done = skipped = 0
@@ -282,7 +302,7 @@ class Gallery:
         results = encode_files(self._encoder, paths(), is_known=self._store.has_content, n_workers=n_workers)
         with closing(results), _Batch(partial(self._commit, report=report)) as batch:
             for result in results:
-                file = waiting.pop(str(result.path))
+                file = waiting.popleft()
                 done += 1
                 if isinstance(result, Failed):
                     skipped += 1
@@ -326,8 +346,17 @@ class Gallery:
         report.updated += outcomes.count("updated")
         report.unchanged += outcomes.count("unchanged")
         orphans = [record for record, outcome in zip(records, outcomes, strict=True) if outcome == "orphan"]
-        encoded = [replace(orphan, codes=self._encoder.encode(orphan.file.path)) for orphan in orphans]
-        self._commit(encoded, {}, report=report)
+        self._commit(*self._encode_again(orphans), report=report)
+
+    def _encode_again(self, orphans: list[Record]) -> tuple[list[Record], dict[str, str]]:
+        """The same records with codes, and the reason by path of those that cannot be read by now."""
+        encoded, skipped = [], {}
+        for orphan in orphans:
+            try:
+                encoded.append(replace(orphan, codes=self._encoder.encode(orphan.file.path)))
+            except PictureError as error:
+                skipped[orphan.file.uri] = error.reason
+        return encoded, skipped
 
     # A hash function of the gallery's own
 
@@ -369,9 +398,13 @@ class Gallery:
         for done, rows in enumerate(features_of_files(self._encoder, map(Path, paths), n_workers=n_workers)):
             features.append(rows)
             progress(Progress("fitting", done + 1, len(paths), 0))
-        if not features:
-            raise InputError(f"{self.path}: no picture there that a hash function could be fitted on")
-        hash_function = fit_itq(np.concatenate(features), self._encoder.n_bits, whitening=WHITENING)
+        n_bits, n_granules = self._encoder.n_bits, sum(map(len, features))
+        if n_granules <= n_bits:
+            raise InputError(
+                f"{self.path}: {len(features)} pictures are too few to fit {n_bits} bits on: they have "
+                f"{n_granules} granules, and more than {n_bits} are needed; the present codes stay"
+            )
+        hash_function = fit_itq(np.concatenate(features), n_bits, whitening=WHITENING)
         return self._encoder.with_hash_function(
             hash_function,
             {"method": "itq", "whitening": WHITENING, "pictures": len(paths), "of": "the gallery"},
@@ -437,14 +470,17 @@ class Gallery:
             WhereError: the filter does not parse.
             InputError: `k` or `granularity` makes no sense here.
         """
-        self.refresh()
         self._check_question(k, granularity)
-        return self.search_code(
-            self._encoder.encode_query(source, region=region, name=name),
-            k=k,
-            granularity=granularity,
-            where=where,
-        )
+        while True:
+            self.refresh()
+            encoder = self._encoder
+            code = encoder.encode_query(source, region=region, name=name)
+            try:
+                return self.search_code(
+                    code, k=k, granularity=granularity, where=where, encoder=encoder.fingerprint
+                )
+            except EncoderMismatch:  # a refit ended since: the query needs a code of the new encoder
+                continue
 
     def search_code(
         self,
@@ -453,11 +489,25 @@ class Gallery:
         k: int = 10,
         granularity: Granularity = "both",
         where: str | None = None,
+        encoder: str | None = None,
     ) -> list[Hit]:
-        """Find the pictures nearest to a code `(n_bytes,)` of this gallery's encoder; see `search`."""
+        """Find the pictures nearest to a code `(n_bytes,)` of this gallery's encoder; see `search`.
+
+        Args:
+            code: made by `Encoder.encode_query`.
+            k: see `search`, like `granularity` and `where`.
+            granularity: whole, part or both.
+            where: a filter on metadata.
+            encoder: fingerprint of the encoder that made the code.
+
+        Raises:
+            EncoderMismatch: by now the gallery has codes of another encoder than `encoder`.
+        """
         self._check_question(k, granularity)
         allow = None if where is None else self._store.ids_where(compile_where(where))
         with self._codes.current() as (wholes, regions):
+            if encoder is not None:
+                self._store.check_encoder(encoder)
             return self._hits(rank(wholes, regions, code, k, granularity, allow=allow))
 
     def _check_question(self, k: int, granularity: str) -> None:
@@ -471,6 +521,10 @@ class Gallery:
             )
 
     def _hits(self, ranking: Ranking) -> list[Hit]:
+        with self._store.reading():
+            return self._hits_of_one_state(ranking)
+
+    def _hits_of_one_state(self, ranking: Ranking) -> list[Hit]:
         rows = {row.id: row for row in self._store.pictures(ranking.ids.tolist())}
         hits = []
         for id, distance, whole, part, region in zip(
@@ -515,7 +569,7 @@ class Gallery:
             encoder=self._encoder.fingerprint,
             encoder_name=self._encoder.config.name,
             hash_method=self._encoder.hash_function.method,
-            bytes_on_disk=sum(f.stat().st_size for f in self.path.rglob("*") if f.is_file()),
+            bytes_on_disk=_bytes_below(self.path),
             skipped=self._store.skipped(),
             meta_keys=self._store.meta_keys(),
         )
@@ -572,6 +626,19 @@ def _prefix(folder: Path) -> str:
 
 def _encoder_folder(gallery: Path, fingerprint: str) -> Path:
     return gallery / "encoder" / fingerprint[:16]
+
+
+def _is_text(uri: str) -> bool:
+    """Whether a path can be kept in the gallery; names of files may hold bytes that are no UTF-8."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in uri)
+
+
+def _bytes_below(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # another process tidies up
+            total += path.lstat().st_size if path.is_file() else 0
+    return total
 
 
 def _has_strangers(path: Path) -> bool:

@@ -11,6 +11,7 @@ to disk before `add` returns.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 import uuid
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,14 +128,16 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            raise GalleryNotFound(f"{path.parent}: no gallery there; create one with: grainhash index FOLDER")
+            raise GalleryNotFound(
+                f"{path.parent}: no gallery there; create one with: grainhash index FOLDER -g {path.parent}"
+            )
         self.path = path
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         try:
             version = self.info("format_version")
         except sqlite3.DatabaseError as error:
-            raise GalleryFormatError(f"{path}: not a grainhash gallery ({error})") from None
+            raise GalleryFormatError(f"{path}: not a grainhash gallery, or damaged ({error})") from None
         if version != str(FORMAT_VERSION):
             raise GalleryFormatError(
                 f"{path}: gallery of format {version}, this grainhash reads {FORMAT_VERSION}; "
@@ -144,7 +148,8 @@ class Store:
     def create(cls, path: Path, *, encoder: str, n_bits: int) -> Store:
         """Make a new, empty store for codes of the encoder with this fingerprint.
 
-        Built under another name and renamed, so that a store is there whole or not at all.
+        Built under another name and renamed, so that a store is there whole or not at all. Where
+        another process was faster, its store is opened.
         """
         draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
@@ -163,7 +168,7 @@ class Store:
                 )
             connection.execute("PRAGMA journal_mode = WAL")
             connection.close()
-            draft.rename(path)
+            _rename_to_new(draft, path)
         except (OSError, sqlite3.Error) as error:
             draft.unlink(missing_ok=True)
             raise GalleryWriteError(f"{path.parent}: cannot create a gallery there ({error})") from None
@@ -397,13 +402,14 @@ class Store:
         db.execute(
             "CREATE TEMP TABLE seen (uri TEXT PRIMARY KEY, n_bytes INTEGER, mtime_ns INTEGER) WITHOUT ROWID"
         )
-        with db:
+        with self._clear_errors(), db:
             db.execute("BEGIN")
             db.executemany(
                 "INSERT OR REPLACE INTO temp.seen VALUES (?, ?, ?)",
                 ((file.uri, file.n_bytes, file.mtime_ns) for file in files),
             )
-        return FolderDifference(db, prefix)
+        with self._clear_errors():
+            return FolderDifference(db, prefix)
 
     # A new hash function for all pictures
 
@@ -477,7 +483,7 @@ class Store:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction: committed and flushed at the end, rolled back on any error."""
         db = self._db
-        try:
+        with self._clear_errors():
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
@@ -486,6 +492,12 @@ class Store:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+
+    @contextmanager
+    def _clear_errors(self) -> Iterator[None]:
+        """Say of a failed write which gallery it was and what to do."""
+        try:
+            yield
         except sqlite3.OperationalError as error:
             raise GalleryWriteError(
                 f"{self.path.parent}: the gallery could not be written ({error}); nothing of this batch was "
@@ -496,8 +508,14 @@ class Store:
     def _db(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
+            # On a read-only file system nobody writes, and SQLite cannot make the files that WAL needs.
+            frozen = "?immutable=1" if _is_read_only(self.path) else ""
             connection = sqlite3.connect(
-                self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                f"file:{quote(os.fsencode(self.path))}{frozen}",
+                uri=True,
+                timeout=BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
             )
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA synchronous = FULL")
@@ -575,6 +593,22 @@ _BELOW = "uri >= ? AND uri < ?"
 def _range(prefix: str) -> tuple[str, str]:
     """Bounds for `_BELOW`: what starts with a prefix sorts before the prefix with its last letter raised."""
     return prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)
+
+
+def _is_read_only(path: Path) -> bool:
+    return hasattr(os, "statvfs") and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
+def _rename_to_new(draft: Path, path: Path) -> None:
+    """Rename a file unless the new name is taken; then the draft goes and the other stays."""
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links
+        draft.rename(path)
+        return
+    draft.unlink()
 
 
 def _now() -> str:

@@ -9,8 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import shutil
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -192,12 +195,17 @@ class Encoder:
         return Encoder(self.folder, config, hash_function, runtime=self.runtime, limits=self.limits)
 
     def save(self, folder: Path) -> None:
-        """Write an encoder folder that `Encoder(folder)` opens; replaces the files there."""
+        """Write an encoder folder that `Encoder.load(folder)` opens; replaces the files there.
+
+        Each file appears whole, `encoder.json` last, so that an interrupted save can be repeated.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         network = folder / "network.onnx"
         if not (network.exists() and network.samefile(self.folder / "network.onnx")):
-            shutil.copyfile(self.folder / "network.onnx", network)
-        self.hash_function.save(folder / "hash.safetensors")
+            with _whole_file(network) as draft:
+                shutil.copyfile(self.folder / "network.onnx", draft)
+        with _whole_file(folder / "hash.safetensors") as draft:
+            self.hash_function.save(draft)
         document = {
             "format_version": FORMAT_VERSION,
             "name": self.config.name,
@@ -215,7 +223,21 @@ class Encoder:
             },
             "provenance": dict(self.config.provenance),
         }
-        (folder / "encoder.json").write_text(json.dumps(document, indent=2) + "\n")
+        with _whole_file(folder / "encoder.json") as draft:
+            draft.write_text(json.dumps(document, indent=2) + "\n")
+
+
+@contextmanager
+def _whole_file(path: Path) -> Iterator[Path]:
+    """A draft to write to, which then takes the place of `path` at once and safe on disk."""
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        yield draft
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _read_config(folder: Path) -> EncoderConfig:

@@ -164,6 +164,9 @@ class OpenVinoNetwork(Network):
             },
         )
         self._local = threading.local()
+        # OpenVINO's binding deadlocks where two threads are the first to pass it an array (a static of
+        # pybind11, made under the interpreter's lock). So one thread passes the first one, here.
+        self._infer(np.zeros((1, spec.input_size, spec.input_size, 3), np.uint8))
 
     def _infer(self, pixels: Pixels) -> Features:
         request = getattr(self._local, "request", None)

@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from grainhash import Box, Encoder
+from grainhash.encoder.granules import WHOLE_ONLY, GranuleSettings, Grid
+from grainhash.errors import EncoderError, PictureDamaged, PictureTooLarge
+from grainhash.hashing.function import Affine, HashFunction
+from grainhash.images import Limits
+
+
+@pytest.fixture
+def folder(tmp_path, encoder):
+    """A copy of the shipped encoder's folder, to be damaged."""
+    encoder.save(tmp_path / "encoder")
+    return tmp_path / "encoder"
+
+
+def other_hash(encoder, n_bits=64):
+    rng = np.random.default_rng(0)
+    n_features = encoder.hash_function.n_features
+    weight = rng.standard_normal((n_features, n_bits)).astype(np.float32)
+    return HashFunction([Affine(weight, np.zeros(n_bits, np.float32))], "random")
+
+
+def test_the_shipped_encoder_loads(encoder):
+    assert (encoder.n_bits, encoder.granules.n_usual) == (256, 14)
+    assert encoder.config.name
+    assert encoder.config.provenance
+    assert len(encoder.fingerprint) == 64
+    assert Encoder.load().fingerprint == encoder.fingerprint
+
+
+def test_whatever_decides_a_code_changes_the_fingerprint_and_nothing_else_does(encoder, folder):
+    from dataclasses import replace
+
+    config = encoder.config
+    network = replace(config.network, mean=tuple(value + 1 for value in config.network.mean))
+    others = [
+        encoder.with_granules(WHOLE_ONLY),
+        encoder.with_granules(GranuleSettings(grids=(Grid(2, 0.6), Grid(3, 0.46)))),
+        encoder.with_hash_function(other_hash(encoder), {}),
+        encoder.with_hash_function(other_hash(encoder, 128), {}),
+        Encoder(encoder.folder, replace(config, network_sha256="0" * 64), encoder.hash_function),
+        Encoder(encoder.folder, replace(config, network=network), encoder.hash_function),
+        Encoder(encoder.folder, replace(config, features="other"), encoder.hash_function),
+    ]
+    assert len({encoder.fingerprint, *(other.fingerprint for other in others)}) == 1 + len(others)
+    renamed = replace(config, name="other", provenance={})
+    assert Encoder(encoder.folder, renamed, encoder.hash_function).fingerprint == encoder.fingerprint
+    assert encoder.with_granules(encoder.granules).fingerprint == encoder.fingerprint
+
+
+def test_a_saved_encoder_loads_as_the_same(encoder, tmp_path, photographs):
+    changed = encoder.with_granules(WHOLE_ONLY).with_hash_function(other_hash(encoder), {"method": "random"})
+    changed.save(tmp_path / "a")
+    loaded = Encoder.load(tmp_path / "a")
+    assert (loaded.fingerprint, loaded.config) == (changed.fingerprint, changed.config)
+    query = photographs / "things/coffee.png"
+    np.testing.assert_array_equal(loaded.encode_query(query), changed.encode_query(query))
+    loaded.save(tmp_path / "a")  # over itself
+    assert Encoder.load(tmp_path / "a").fingerprint == changed.fingerprint
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        "encoder.json", "hash.safetensors", "network.onnx",
+    ]  # fmt: skip
+
+
+def test_a_save_that_fails_leaves_the_folder_as_it_was(encoder, folder, monkeypatch):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def half(self, path):
+        path.write_bytes(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(HashFunction, "save", half)
+    with pytest.raises(OSError, match="No space"):
+        encoder.with_granules(WHOLE_ONLY).save(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(EncoderError, match="no encoder there"):
+        Encoder.load(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda document: document.update(format_version=99),
+        lambda document: document.pop("granules"),
+        lambda document: document["granules"].update(more=1),
+        lambda document: document["network"].update(more=1),
+        lambda document: document["granules"]["grids"].append({"n": 0, "side": 0.5}),
+        lambda document: document.update(network=None),
+    ],
+)
+def test_a_damaged_description_is_refused(folder, damage):
+    document = json.loads((folder / "encoder.json").read_text())
+    damage(document)
+    (folder / "encoder.json").write_text(json.dumps(document))
+    with pytest.raises(EncoderError):
+        Encoder.load(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe"])
+def test_a_description_that_is_no_json_object_is_refused(folder, content):
+    (folder / "encoder.json").write_bytes(content)
+    with pytest.raises(EncoderError, match=r"encoder\.json cannot be read"):
+        Encoder.load(folder)
+
+
+def test_a_damaged_hash_function_is_refused(folder):
+    content = (folder / "hash.safetensors").read_bytes()
+    (folder / "hash.safetensors").write_bytes(content[: len(content) // 2])
+    with pytest.raises(EncoderError, match="hash"):
+        Encoder.load(folder)
+    (folder / "hash.safetensors").unlink()
+    with pytest.raises(EncoderError, match="hash"):
+        Encoder.load(folder)
+
+
+def test_a_network_that_is_not_the_described_one_is_refused(folder):
+    content = (folder / "network.onnx").read_bytes()
+    (folder / "network.onnx").write_bytes(content[:-1] + b"x")
+    with pytest.raises(EncoderError, match="not the network"):
+        _ = Encoder.load(folder).network
+    (folder / "network.onnx").unlink()
+    with pytest.raises(EncoderError, match=r"network\.onnx"):
+        _ = Encoder.load(folder).network
+
+
+def test_a_hash_function_that_does_not_fit_the_network_is_refused(encoder, photographs):
+    weight = np.ones((7, 64), np.float32)
+    narrow = encoder.with_hash_function(HashFunction([Affine(weight, np.zeros(64, np.float32))], "x"), {})
+    with pytest.raises((EncoderError, ValueError), match="7"):
+        narrow.encode(photographs / "things/coffee.png")
+
+
+# Codes
+
+
+def test_shapes(encoder, photographs):
+    codes = encoder.encode(photographs / "things/coffee.png")
+    assert (codes.width, codes.height) == (600, 400)
+    assert (codes.whole.shape, codes.regions.shape, codes.boxes.shape) == ((32,), (13, 32), (13, 4))
+    assert {codes.whole.dtype, codes.regions.dtype} == {np.dtype(np.uint8)}
+    assert encoder.codes([]) == []
+
+
+def test_a_picture_has_the_same_code_alone_and_among_others(encoder, photographs):
+    paths = sorted(photographs.rglob("*.*"))[:6]
+    together = encoder.codes([encoder.cut(path) for path in paths])
+    for path, codes in zip(paths, together, strict=True):
+        alone = encoder.encode(path)
+        np.testing.assert_array_equal(alone.whole, codes.whole)
+        np.testing.assert_array_equal(alone.regions, codes.regions)
+
+
+def test_a_query_has_the_code_that_is_stored(encoder, photographs):
+    for name in ("things/coffee.png", "places/china.jpg", "medicine/retina.jpg"):
+        codes = encoder.encode(photographs / name)
+        np.testing.assert_array_equal(encoder.encode_query(photographs / name), codes.whole)
+        for box, code in list(zip(codes.boxes, codes.regions, strict=True))[::5]:
+            query = encoder.encode_query(photographs / name, region=Box(*map(float, box)))
+            np.testing.assert_array_equal(query, code)
+
+
+def variants(image, folder):
+    """The same picture as files of many kinds."""
+    alpha = image.copy()
+    alpha.putalpha(255)
+    alpha.save(folder / "alpha.png")
+    image.convert("CMYK").save(folder / "cmyk.jpg", quality=95)
+    image.quantize(256).save(folder / "palette.png")
+    image.save(folder / "animated.gif", save_all=True, append_images=[Image.new("RGB", image.size)])
+    image.save(
+        folder / "animated.webp", save_all=True, append_images=[Image.new("RGB", image.size)], quality=95
+    )
+    image.save(folder / "plain.tif")
+    return sorted(folder.iterdir())
+
+
+def test_a_picture_of_any_kind_gets_a_code_near_the_plain_one(encoder, photographs, tmp_path):
+    image = Image.open(photographs / "things/coffee.png").convert("RGB")
+    plain = encoder.encode_query(image)
+    for path in variants(image, tmp_path):
+        distance = int(np.bitwise_count(encoder.encode_query(path) ^ plain).sum())
+        assert distance <= 40, path.name
+
+
+def test_grey_pictures_of_8_and_16_bits_are_the_same_picture(encoder, photographs, tmp_path):
+    grey = np.asarray(Image.open(photographs / "things/coffee.png").convert("L"))
+    Image.fromarray(grey).save(tmp_path / "8.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    codes = [encoder.encode(tmp_path / name) for name in ("8.png", "16.png")]
+    np.testing.assert_array_equal(codes[0].whole, codes[1].whole)
+    np.testing.assert_array_equal(codes[0].regions, codes[1].regions)
+
+
+@pytest.mark.parametrize("size", [(4000, 40), (40, 4000), (1, 1), (3, 2000), (1, 5)])
+def test_very_long_and_very_small_pictures_are_encoded(encoder, size):
+    codes = encoder.encode(Image.effect_noise(size, 60).convert("RGB"))
+    assert (codes.width, codes.height) == size
+    assert len(codes.regions) == len(codes.boxes) >= 13
+    if max(size) > 100:
+        assert len(codes.boxes) > 13
+
+
+def test_pictures_that_cannot_be_used_are_named(encoder, tmp_path):
+    with pytest.raises(PictureDamaged, match=r"^upload 7: "):
+        encoder.encode(b"no picture", name="upload 7")
+    strict = Encoder.load(limits=Limits(max_pixels=100))
+    Image.new("RGB", (20, 20)).save(tmp_path / "large.png")
+    with pytest.raises(PictureTooLarge, match=r"large\.png"):
+        strict.encode(tmp_path / "large.png")
+
+
+def test_a_saved_encoder_keeps_no_link_to_where_it_came_from(encoder, folder, photographs, tmp_path):
+    moved = shutil.move(folder, tmp_path / "moved")
+    query = photographs / "things/coffee.png"
+    np.testing.assert_array_equal(Encoder.load(moved).encode_query(query), encoder.encode_query(query))
+
+
+def test_threads_that_are_the_first_to_use_the_network_do_not_wait_for_each_other_for_ever():
+    """OpenVINO's binding deadlocks there unless a single thread was first; a fourth of these runs hung."""
+    code = (
+        "import sys, threading, numpy as np\n"
+        "from grainhash import Encoder\n"
+        "encoder = Encoder.load()\n"
+        "encoder.network\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "barrier = threading.Barrier(8)\n"
+        "def work():\n"
+        "    barrier.wait()\n"
+        "    encoder.features(np.zeros((1, 224, 224, 3), np.uint8))\n"
+        "threads = [threading.Thread(target=work, daemon=True) for _ in range(8)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+    )
+    for _ in range(4):
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
