@@ -67,14 +67,14 @@ def main() -> None:
     (out / "queries").mkdir(parents=True)
     questions: list[Question] = []
     if arguments.photos is None:
-        folder = out / "photos"
-        shutil.rmtree(folder, ignore_errors=True)
+        folder, home = out / "photos", out / "gallery"
+        for old in (folder, home):
+            shutil.rmtree(old, ignore_errors=True)
         photos, questions = build_gallery_folder(folder, out / "queries")
     else:
-        folder = arguments.photos.absolute()
+        folder, home = arguments.photos.absolute(), out / "gallery-of-your-photos"
 
-    name = "gallery" if arguments.photos is None else "gallery-of-your-photos"
-    with Gallery.open(out / name, create=True) as gallery:
+    with Gallery.open(home, create=True) as gallery:
         report = gallery.index(folder)
         console.print(
             f"indexed {len(gallery)} pictures of {folder} in {report.seconds:.1f} s "

@@ -150,7 +150,10 @@ class Gallery:
         store = Store(file)
         own = Encoder.load(_encoder_folder(path, store.info("encoder")), runtime=runtime)
         if own.fingerprint != store.info("encoder"):
-            raise GalleryFormatError(f"{own.folder}: not the encoder that the gallery's codes were made by")
+            raise GalleryFormatError(
+                f"{own.folder}: not the encoder that the gallery's codes were made by, or one that this "
+                "version runs in another way; index the pictures into a new gallery"
+            )
         if encoder is not None:
             store.check_encoder(encoder.fingerprint)
         return cls(path, store, own)

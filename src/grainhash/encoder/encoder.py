@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grainhash.encoder.granules import GranuleSettings, cut
+from grainhash.encoder.granules import RESAMPLING, GranuleSettings, cut
 from grainhash.encoder.network import Network, NetworkSpec, load_network
 from grainhash.errors import EncoderError
 from grainhash.hashing.function import HashFunction
@@ -119,6 +119,7 @@ class Encoder:
             "network": self.config.network_sha256,
             "input": self.config.network.to_dict(),
             "granules": self.granules.to_dict(),
+            "resampling": RESAMPLING,
             "features": self.config.features,
             "hash": self.hash_function.fingerprint,
         }
