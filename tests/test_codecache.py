@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from test_store import record
@@ -107,6 +109,17 @@ def test_a_folder_that_cannot_be_written_stops_nothing(store, tmp_path):
     cache.refresh()
     cache.save()
     assert contents(cache) == truth(store)
+
+
+def test_abandoned_drafts_are_removed_and_fresh_ones_left_alone(store, tmp_path):
+    fill(store, 0, 10)
+    for name in (".draft-old", ".draft-new"):
+        (tmp_path / "cache" / name).mkdir(parents=True)
+    os.utime(tmp_path / "cache/.draft-old", (1, 1))
+    cache = CodeCache(store, tmp_path / "cache")
+    cache.refresh()
+    cache.save()
+    assert {path.name for path in (tmp_path / "cache").glob(".draft*")} == {".draft-new"}
 
 
 def test_new_codes_for_all_pictures_start_the_indexes_over(store, tmp_path):

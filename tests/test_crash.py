@@ -27,9 +27,9 @@ KILLS = 20
 
 # Small batches, so that kills fall into many commits; Ctrl-C works though pytest may run in the background.
 GRAINHASH = """
-import signal, grainhash.gallery
+import signal, grainhash.indexing, grainhash.refit
 signal.signal(signal.SIGINT, signal.default_int_handler)
-grainhash.gallery.BATCH = 8
+grainhash.indexing.BATCH = grainhash.refit.BATCH = 8
 from grainhash.cli import main
 main()
 """
@@ -388,7 +388,7 @@ def take(step, folder: Path, clock: int, gallery: Gallery, contents) -> None:
 def test_any_sequence_of_changes_and_interruptions_ends_with_what_is_on_disk(
     tmp_path_factory, resumed, contents, monkeypatch, todo
 ):
-    monkeypatch.setattr("grainhash.gallery.BATCH", 1)
+    monkeypatch.setattr("grainhash.indexing.BATCH", 1)
     folder = tmp_path_factory.mktemp("photos")
     Image.new("RGB", (40, 40), "teal").save(folder / "always.png")  # an empty folder is another story
     for clock, step in enumerate(todo, start=1):

@@ -387,10 +387,10 @@ def test_an_interrupted_refit_goes_on_where_it_was(gallery, many, monkeypatch):
     before = gallery.encoder.fingerprint
 
     def interrupt(progress):
-        if progress.stage == "recoding":
+        if progress.stage == "recoding" and progress.done > 16:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("grainhash.gallery.BATCH", 16)
+    monkeypatch.setattr("grainhash.refit.BATCH", 16)
     with pytest.raises(KeyboardInterrupt):
         gallery.refit(progress=interrupt)
     assert gallery.encoder.fingerprint == before

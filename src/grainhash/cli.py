@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from grainhash.gallery import Gallery, IndexReport, Progress
+    from grainhash.gallery import Gallery
+    from grainhash.indexing import IndexReport
+    from grainhash.types import Progress
 
 app = typer.Typer(
     name="grainhash",

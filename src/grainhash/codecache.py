@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,6 +31,10 @@ _T = TypeVar("_T", bound=np.generic)
 
 WORTH_WRITING = 20_000
 """Fewer changed pictures than this are read from the store in a blink."""
+
+
+DRAFT_SECONDS = 3600
+"""A copy is written in seconds: a draft older than this was abandoned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,9 @@ class CodeCache:
 
     def _write(self) -> None:
         self._folder.mkdir(exist_ok=True)
+        for left in self._folder.glob(".draft-*"):  # by a process that was killed
+            if time.time() - left.stat().st_mtime > DRAFT_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
         draft = self._folder / f".draft-{uuid.uuid4().hex}"
         try:
             draft.mkdir()

@@ -17,6 +17,16 @@ def absolute(path: Path | str) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
+def below(folder: Path) -> str:
+    """What the uri of everything below a folder starts with."""
+    return str(folder).rstrip(os.sep) + os.sep
+
+
+def is_text(uri: str) -> bool:
+    """Whether a path can be kept in a gallery; names of files may hold bytes that are no UTF-8."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in uri)
+
+
 def look_at(path: Path) -> File:
     """A file as it is now.
 

@@ -2,77 +2,26 @@
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, suppress
-from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path, PurePosixPath
-from typing import Any, Self, get_args
-
-import numpy as np
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
 
 from grainhash.codecache import CodeCache
 from grainhash.encoder.encoder import Encoder
-from grainhash.encoder.pipeline import Failed, encode_files, features_of_files
-from grainhash.errors import (
-    EncoderMismatch,
-    GalleryError,
-    GalleryFormatError,
-    GalleryWriteError,
-    InputError,
-    PictureError,
-    PictureUnreadable,
-)
-from grainhash.folder import absolute, look_at, walk
-from grainhash.hashing.itq import fit_itq
+from grainhash.errors import EncoderMismatch, GalleryFormatError, GalleryWriteError, InputError
+from grainhash.folder import absolute, below, is_text
 from grainhash.images import Source
-from grainhash.metadata import MetadataTable, folder_labels
+from grainhash.indexing import Indexing, IndexReport
+from grainhash.metadata import MetadataTable
+from grainhash.refit import refit
 from grainhash.search import WHOLE_PICTURE, Ranking, rank
-from grainhash.store import FolderDifference, Record, Store
-from grainhash.types import WHOLE, Box, Codes, File, Granularity, Hit
+from grainhash.store import Store, encoder_folder
+from grainhash.types import WHOLE, Box, Codes, Granularity, Hit, Progress, silent
 from grainhash.where import compile_where
 
-BATCH = 256
-"""Pictures a transaction, at most."""
-
-BATCH_SECONDS = 1.0
-"""A batch is committed at the latest after this time, full or not."""
-
-FIT_GRANULES = 12_000
-"""Granules that a hash function is refitted on, about: what fits into memory beside everything else."""
-
-WHITENING = 0.5
-"""Of a refitted hash function, like the shipped one's."""
-
 MAX_K = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a long run is; passed to the `progress` callable a few times a second."""
-
-    stage: str
-    done: int
-    total: int
-    skipped: int
-
-
-@dataclass(slots=True)
-class IndexReport:
-    """What a run of `index` or `add` did."""
-
-    added: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    removed: int = 0
-    relabelled: int = 0
-    skipped: dict[str, str] = field(default_factory=dict)
-    """Reason by path of every file that could not be indexed."""
-    unmatched: list[str] = field(default_factory=list)
-    """Paths of a metadata table that no picture matched."""
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +40,6 @@ class GalleryInfo:
     bytes_on_disk: int
     skipped: list[tuple[str, str]]
     meta_keys: list[tuple[str, int]]
-
-
-def _silent(progress: Progress) -> None:
-    pass
 
 
 class Gallery:
@@ -140,7 +85,7 @@ class Gallery:
                 raise GalleryFormatError(f"{path}: exists and is no gallery; choose a new or empty folder")
             new = encoder or Encoder.load(runtime=runtime)
             try:
-                new.save(_encoder_folder(path, new.fingerprint))
+                new.save(encoder_folder(path, new.fingerprint))
             except OSError as error:
                 raise GalleryWriteError(
                     f"{path}: cannot create a gallery there ({error.strerror}); make room, or choose a "
@@ -148,7 +93,7 @@ class Gallery:
                 ) from None
             Store.create(file, encoder=new.fingerprint, n_bits=new.n_bits)
         store = Store(file)
-        own = Encoder.load(_encoder_folder(path, store.info("encoder")), runtime=runtime)
+        own = Encoder.load(encoder_folder(path, store.info("encoder")), runtime=runtime)
         if own.fingerprint != store.info("encoder"):
             raise GalleryFormatError(
                 f"{own.folder}: not the encoder that the gallery's codes were made by, or one that this "
@@ -183,7 +128,7 @@ class Gallery:
         folder: Path | str,
         *,
         metadata: MetadataTable | None = None,
-        progress: Callable[[Progress], None] = _silent,
+        progress: Callable[[Progress], None] = silent,
         n_workers: int | None = None,
     ) -> IndexReport:
         """Bring the gallery in line with a folder: new, changed and vanished pictures.
@@ -194,7 +139,7 @@ class Gallery:
         Args:
             folder: searched with all folders below it; links to folders are not followed.
             metadata: values by path, beside folder names and EXIF.
-            progress: called a few times a second.
+            progress: called after every picture.
             n_workers: cores to encode on; all of this process by default.
 
         Raises:
@@ -202,34 +147,10 @@ class Gallery:
             GalleryError: the folder is empty and the gallery has pictures from it.
             GalleryWriteError: disk full or read-only; all earlier batches are safe.
         """
-        root = absolute(folder)
-        if not root.is_dir():
-            raise InputError(f"{root}: no such folder; nothing was changed")
-        if not _is_text(str(root)):
-            raise InputError(f"{root}: its name is not valid UTF-8; rename the folder")
-        started = time.monotonic()
-        report = IndexReport()
-        difference = self._store.compare_folder(
-            _prefix(root), walk(root, skip=self.path, report=report.skipped.__setitem__)
-        )
-        if difference.n_seen == 0 and difference.n_known > 0:
-            raise GalleryError(
-                f"{root}: no pictures there, but the gallery has {difference.n_known} from it; if its disk "
-                f"is not mounted, mount it; if they are gone for good: grainhash remove '{root}'"
-            )
-        self._store.forget_skipped(_prefix(root))
-        self._store.note_skipped(report.skipped)
-        report.unchanged = difference.n_seen - difference.n_todo
-        labels = _Labels(root, metadata)
-        if metadata is not None:
-            report.relabelled = self._relabel(difference, labels)
-        self._encode(difference.todo(), difference.n_todo, labels, report, progress, n_workers)
-        report.removed = self._remove_vanished(difference, report)
-        if metadata is not None:
-            report.unmatched = metadata.unmatched()
+        run = Indexing(self._store, self._encoder, progress=progress, n_workers=n_workers)
+        report = run.folder(folder, skip=self.path, metadata=metadata)
         self.refresh()
         self._codes.save()
-        report.seconds = time.monotonic() - started
         return report
 
     def add(
@@ -237,26 +158,16 @@ class Gallery:
         paths: Iterable[Path | str],
         *,
         meta: Mapping[str, Any] | None = None,
-        progress: Callable[[Progress], None] = _silent,
+        progress: Callable[[Progress], None] = silent,
     ) -> IndexReport:
         """Add single picture files, each in place of what the gallery has of that path.
 
         Args:
             paths: files of any name.
             meta: metadata for all of them.
-            progress: called a few times a second.
+            progress: called after every picture.
         """
-        started = time.monotonic()
-        report = IndexReport()
-        files = []
-        for path in paths:
-            try:
-                files.append(look_at(absolute(path)))
-            except PictureUnreadable as error:
-                report.skipped[error.name] = error.reason
-        self._encode(files, len(files), lambda path: dict(meta or {}), report, progress)
-        report.seconds = time.monotonic() - started
-        return report
+        return Indexing(self._store, self._encoder, progress=progress).files(paths, meta or {})
 
     def remove(self, what: Iterable[Path | str | int]) -> int:
         """Remove pictures by path, by id, or all below a folder; returns how many there were.
@@ -276,97 +187,17 @@ class Gallery:
         if isinstance(item, int):
             return {row.id for row in self._store.pictures([item])} if 0 < item < 2**63 else set()
         uri = str(absolute(item))
-        if not _is_text(uri):
+        if not is_text(uri):
             return set()
         found = set(self._store.ids_of_uris([uri]).values())
-        return found or set(self._store.ids_below(_prefix(Path(uri))))
-
-    def _encode(
-        self,
-        files: Iterable[File],
-        total: int,
-        labels: Callable[[Path], dict[str, Any]],
-        report: IndexReport,
-        progress: Callable[[Progress], None],
-        n_workers: int | None = None,
-    ) -> None:
-        """Encode files and commit them batch by batch; what is done when interrupted is kept."""
-        if total == 0:
-            return
-        waiting: deque[File] = deque()
-
-        def paths() -> Iterator[Path]:
-            for file in files:
-                waiting.append(file)
-                yield file.path
-
-        done = skipped = 0
-        progress(Progress("encoding", done, total, skipped))
-        results = encode_files(self._encoder, paths(), is_known=self._store.has_content, n_workers=n_workers)
-        with closing(results), _Batch(partial(self._commit, report=report)) as batch:
-            for result in results:
-                file = waiting.popleft()
-                done += 1
-                if isinstance(result, Failed):
-                    skipped += 1
-                    batch.skip(file.uri, result.error.reason)
-                else:
-                    meta = {**labels(result.path), **result.meta}
-                    batch.add(Record(file, result.sha256, result.codes, meta))
-                if batch.is_due() or done == total:
-                    batch.commit()
-                    progress(Progress("encoding", done, total, skipped))
-
-    def _relabel(self, difference: FolderDifference, labels: _Labels) -> int:
-        """Give pictures that are in the gallery already what a metadata table says of them now."""
-        changed = {}
-        for id, uri, meta in difference.known():
-            new = meta | labels(Path(uri))
-            if new != meta:
-                changed[id] = new
-        self._store.set_meta(changed)
-        return len(changed)
-
-    def _remove_vanished(self, difference: FolderDifference, report: IndexReport) -> int:
-        """Remove what the walk did not find and what really is no longer there."""
-        unreadable = tuple(f"{path}/" for path in report.skipped)
-        gone = [
-            id
-            for id, uri in difference.vanished()
-            if uri not in report.skipped and not uri.startswith(unreadable) and not Path(uri).exists()
-        ]
-        return self._store.remove(gone) if gone else 0
-
-    def _commit(self, records: list[Record], skipped: dict[str, str], *, report: IndexReport) -> None:
-        """Add records to the store, and encode those whose original has vanished from it meanwhile."""
-        if skipped:
-            self._store.note_skipped(skipped)
-            report.skipped |= skipped
-        if not records:
-            return
-        outcomes = self._store.add(records, encoder=self._encoder.fingerprint)
-        report.added += outcomes.count("added")
-        report.updated += outcomes.count("updated")
-        report.unchanged += outcomes.count("unchanged")
-        orphans = [record for record, outcome in zip(records, outcomes, strict=True) if outcome == "orphan"]
-        self._commit(*self._encode_again(orphans), report=report)
-
-    def _encode_again(self, orphans: list[Record]) -> tuple[list[Record], dict[str, str]]:
-        """The same records with codes, and the reason by path of those that cannot be read by now."""
-        encoded, skipped = [], {}
-        for orphan in orphans:
-            try:
-                encoded.append(replace(orphan, codes=self._encoder.encode(orphan.file.path)))
-            except PictureError as error:
-                skipped[orphan.file.uri] = error.reason
-        return encoded, skipped
+        return found or set(self._store.ids_below(below(Path(uri))))
 
     # A hash function of the gallery's own
 
     def refit(
         self,
         *,
-        progress: Callable[[Progress], None] = _silent,
+        progress: Callable[[Progress], None] = silent,
         n_workers: int | None = None,
     ) -> None:
         """Fit the hash function anew on the gallery's own pictures and give all pictures new codes.
@@ -378,59 +209,9 @@ class Gallery:
             InputError: too few pictures to fit on.
             GalleryError: some pictures can no longer be read; the present codes stay.
         """
-        encoder = self._unfinished_encoder() or self._fit(progress, n_workers)
-        encoder.save(_encoder_folder(self.path, encoder.fingerprint))
-        self._store.start_recoding(encoder.fingerprint)
-        while not self._store.finish_recoding(n_bits=encoder.n_bits):
-            self._recode(encoder, progress, n_workers)
-        self._encoder = Encoder.load(
-            _encoder_folder(self.path, encoder.fingerprint), runtime=encoder.runtime, limits=encoder.limits
-        )
+        refit(self._store, self._encoder, progress=progress, n_workers=n_workers)
         self.refresh()
         self._codes.save()
-
-    def _unfinished_encoder(self) -> Encoder | None:
-        fingerprint = self._store.next_encoder()
-        if fingerprint is None or not (folder := _encoder_folder(self.path, fingerprint)).exists():
-            return None
-        return Encoder.load(folder, runtime=self._encoder.runtime, limits=self._encoder.limits)
-
-    def _fit(self, progress: Callable[[Progress], None], n_workers: int | None) -> Encoder:
-        paths = self._store.sample(FIT_GRANULES // self._encoder.granules.n_usual)
-        features = []
-        for done, rows in enumerate(features_of_files(self._encoder, map(Path, paths), n_workers=n_workers)):
-            features.append(rows)
-            progress(Progress("fitting", done + 1, len(paths), 0))
-        n_bits, n_granules = self._encoder.n_bits, sum(map(len, features))
-        if n_granules <= n_bits:
-            raise InputError(
-                f"{self.path}: {len(features)} pictures are too few to fit {n_bits} bits on: they have "
-                f"{n_granules} granules, and more than {n_bits} are needed; the present codes stay"
-            )
-        hash_function = fit_itq(np.concatenate(features), n_bits, whitening=WHITENING)
-        return self._encoder.with_hash_function(
-            hash_function,
-            {"method": "itq", "whitening": WHITENING, "pictures": len(paths), "of": "the gallery"},
-        )
-
-    def _recode(self, encoder: Encoder, progress: Callable[[Progress], None], n_workers: int | None) -> None:
-        total, done, last, failed = self._store.n_to_recode(), 0, 0, []
-        while chunk := self._store.to_recode(limit=BATCH, after=last):
-            results = encode_files(encoder, [Path(uri) for _, uri in chunk], n_workers=n_workers)
-            codes = {}
-            for (id, _), result in zip(chunk, results, strict=True):
-                if isinstance(result, Failed):
-                    failed.append(result.error)
-                elif result.codes is not None:
-                    codes[id] = result.codes
-            self._store.add_next_codes(codes)
-            last, done = chunk[-1][0], done + len(chunk)
-            progress(Progress("recoding", done, total, len(failed)))
-        if failed:
-            raise GalleryError(
-                f"{self.path}: {len(failed)} pictures cannot be read any more, so the old codes stay "
-                f"(first: {failed[0]}); restore them or remove them with grainhash remove, then refit again"
-            )
 
     # Asking
 
@@ -438,7 +219,7 @@ class Gallery:
         """Take in what other processes have changed; `search` does so by itself."""
         if self._store.info("encoder") != self._encoder.fingerprint:
             self._encoder = Encoder.load(
-                _encoder_folder(self.path, self._store.info("encoder")),
+                encoder_folder(self.path, self._store.info("encoder")),
                 runtime=self._encoder.runtime,
                 limits=self._encoder.limits,
             )
@@ -576,64 +357,6 @@ class Gallery:
             skipped=self._store.skipped(),
             meta_keys=self._store.meta_keys(),
         )
-
-
-class _Labels:
-    """Metadata of a picture from where it is: its folders, and a table if there is one."""
-
-    def __init__(self, root: Path, table: MetadataTable | None) -> None:
-        self._root = root
-        self._table = table
-
-    def __call__(self, path: Path) -> dict[str, Any]:
-        relative = PurePosixPath(path.relative_to(self._root).as_posix())
-        row = self._table.match(self._root, relative) if self._table is not None else {}
-        return {**folder_labels(relative), **row}
-
-
-class _Batch:
-    """Records on their way into the store, committed together; what waits is kept on Ctrl-C too."""
-
-    def __init__(self, commit: Callable[[list[Record], dict[str, str]], None]) -> None:
-        self._commit = commit
-        self._records: list[Record] = []
-        self._skipped: dict[str, str] = {}
-        self._since = time.monotonic()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None or issubclass(kind, KeyboardInterrupt):
-            self.commit()
-
-    def add(self, record: Record) -> None:
-        self._records.append(record)
-
-    def skip(self, uri: str, reason: str) -> None:
-        self._skipped[uri] = reason
-
-    def is_due(self) -> bool:
-        return len(self._records) >= BATCH or time.monotonic() - self._since >= BATCH_SECONDS
-
-    def commit(self) -> None:
-        records, self._records = self._records, []
-        skipped, self._skipped = self._skipped, {}
-        self._commit(records, skipped)
-        self._since = time.monotonic()
-
-
-def _prefix(folder: Path) -> str:
-    return str(folder).rstrip("/") + "/"
-
-
-def _encoder_folder(gallery: Path, fingerprint: str) -> Path:
-    return gallery / "encoder" / fingerprint[:16]
-
-
-def _is_text(uri: str) -> bool:
-    """Whether a path can be kept in the gallery; names of files may hold bytes that are no UTF-8."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in uri)
 
 
 def _bytes_below(folder: Path) -> int:

@@ -115,6 +115,11 @@ class CodeBatch:
     """`(n + 1,)`: the regions of picture `i` are rows `offsets[i]` to `offsets[i + 1]`."""
 
 
+def encoder_folder(gallery: Path, fingerprint: str) -> Path:
+    """Where a gallery keeps the encoder with this fingerprint."""
+    return gallery / "encoder" / fingerprint[:16]
+
+
 class Store:
     """One gallery's SQLite file. Safe to use from many threads: each has its own connection.
 

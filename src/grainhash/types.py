@@ -126,3 +126,17 @@ class Hit:
     width: int
     height: int
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a long run is; passed to the `progress` callable after every picture."""
+
+    stage: str
+    done: int
+    total: int
+    skipped: int
+
+
+def silent(progress: Progress) -> None:
+    """Take no notice: the `progress` callable where none is given."""

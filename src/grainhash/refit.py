@@ -1,0 +1,90 @@
+"""A hash function of the gallery's own: fitted on its pictures, and put in place of the present one.
+
+The new codes are made beside the present ones, which serve until all are there and then make way at
+once. Interrupted, a further run goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from grainhash.encoder.encoder import Encoder
+from grainhash.encoder.pipeline import Failed, encode_files, features_of_files
+from grainhash.errors import GalleryError, InputError
+from grainhash.hashing.itq import fit_itq
+from grainhash.store import Store, encoder_folder
+from grainhash.types import Progress
+
+FIT_GRANULES = 12_000
+"""Granules that a hash function is fitted on, about: what fits into memory beside everything else."""
+
+WHITENING = 0.5
+"""Like the shipped hash function's."""
+
+BATCH = 256
+"""Pictures whose new codes are committed together."""
+
+
+def refit(
+    store: Store, present: Encoder, *, progress: Callable[[Progress], None], n_workers: int | None
+) -> None:
+    """Fit a hash function and give all pictures new codes; see `Gallery.refit`."""
+    encoder = _unfinished(store, present) or _fit(store, present, progress, n_workers)
+    encoder.save(encoder_folder(store.path.parent, encoder.fingerprint))
+    store.start_recoding(encoder.fingerprint)
+    while not store.finish_recoding(n_bits=encoder.n_bits):
+        _recode(store, encoder, progress, n_workers)
+
+
+def _unfinished(store: Store, present: Encoder) -> Encoder | None:
+    """The encoder that an interrupted refit was going to."""
+    fingerprint = store.next_encoder()
+    if fingerprint is None or not (folder := encoder_folder(store.path.parent, fingerprint)).exists():
+        return None
+    return Encoder.load(folder, runtime=present.runtime, limits=present.limits)
+
+
+def _fit(
+    store: Store, present: Encoder, progress: Callable[[Progress], None], n_workers: int | None
+) -> Encoder:
+    paths = store.sample(FIT_GRANULES // present.granules.n_usual)
+    features = []
+    for done, rows in enumerate(features_of_files(present, map(Path, paths), n_workers=n_workers), 1):
+        features.append(rows)
+        progress(Progress("fitting", done, len(paths), 0))
+    n_bits, n_granules = present.n_bits, sum(map(len, features))
+    if n_granules <= n_bits:
+        raise InputError(
+            f"{store.path.parent}: {len(features)} pictures are too few to fit {n_bits} bits on: they have "
+            f"{n_granules} granules, and more than {n_bits} are needed; the present codes stay"
+        )
+    hash_function = fit_itq(np.concatenate(features), n_bits, whitening=WHITENING)
+    origin = {"method": "itq", "whitening": WHITENING, "pictures": len(features), "of": "the gallery"}
+    return present.with_hash_function(hash_function, origin)
+
+
+def _recode(
+    store: Store, encoder: Encoder, progress: Callable[[Progress], None], n_workers: int | None
+) -> None:
+    """Make the codes that are missing, batch by batch."""
+    total, done, last, failed = store.n_to_recode(), 0, 0, []
+    while chunk := store.to_recode(limit=BATCH, after=last):
+        results = encode_files(encoder, [Path(uri) for _, uri in chunk], n_workers=n_workers)
+        codes = {}
+        for (id, _), result in zip(chunk, results, strict=True):
+            done += 1
+            if isinstance(result, Failed):
+                failed.append(result.error)
+            elif result.codes is not None:
+                codes[id] = result.codes
+            progress(Progress("recoding", done, total, len(failed)))
+        store.add_next_codes(codes)
+        last = chunk[-1][0]
+    if failed:
+        raise GalleryError(
+            f"{store.path.parent}: {len(failed)} pictures cannot be read any more, so the old codes stay "
+            f"(first: {failed[0]}); restore them or remove them with grainhash remove, then refit again"
+        )
