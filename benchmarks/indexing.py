@@ -64,19 +64,20 @@ def main() -> None:
         photos = copy_photographs(work / "photographs")
         for size, n_whole, n_regions in (
             (SMALL, *((200, 30) if quick else (2000, 300))),
-            (LARGE, *((16, 8) if quick else (120, 60))),
+            (LARGE, *((16, 8) if quick else (240, 60))),
         ):
             for kind, n in (("whole", n_whole), ("regions", n_regions)):
                 label = f"{size[0]}x{size[1]} {kind}"
-                folder = work / label.replace(" ", "-")
+                key = label.replace(" ", "_")
+                folder = work / key
                 make_pictures(photos, folder, size, n)
-                figures[label] = measure_throughput(folder, work, kind, rounds=1 if quick else ROUNDS)
-                print(label, json.dumps(figures[label]))
-                targets += throughput_targets(label, figures[label])
+                figures[key] = measure_throughput(folder, work, kind, rounds=1 if quick else ROUNDS)
+                print(label, json.dumps(figures[key]))
+                targets += throughput_targets(label, figures[key])
         figures["memory"] = measure_memory(photos, work, n=MANY_QUICK if quick else MANY)
         print("memory", figures["memory"])
-        figures["large gallery"] = measure_large_gallery(photos, work, n=MILLION_QUICK if quick else MILLION)
-        print("large gallery", figures["large gallery"])
+        figures["large_gallery"] = measure_large_gallery(photos, work, n=MILLION_QUICK if quick else MILLION)
+        print("large_gallery", figures["large_gallery"])
     targets += other_targets(figures)
     write(
         options,
@@ -343,7 +344,7 @@ def time_of(work: Callable[[], Any]) -> float:
 def other_targets(figures: dict[str, Any]) -> list[Target]:
     """Memory, opening and adding."""
     memory = figures["memory"]["peak_resident_mb"]
-    large = figures["large gallery"]
+    large = figures["large_gallery"]
     n = f"{large['pictures']:,} pictures"
     opening, adding = large["open_seconds"], large["add_one_beyond_encoding_ms"]
     return [
