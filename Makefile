@@ -7,6 +7,7 @@ NATIVE := CMakeLists.txt $(wildcard src/native/*)
 
 # The versions everything is installed at, build tools included.
 export PIP_CONSTRAINT := $(CURDIR)/requirements.lock
+export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help demo test check bench lock wheel clean
@@ -34,7 +35,7 @@ wheel: $(VENV)/.dev  ## A wheel for this machine, in dist/.
 
 lock:  ## Renew requirements.lock from what pyproject.toml allows today.
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	PIP_CONSTRAINT= build/lock/bin/pip install -q 'scikit-build-core>=1.1' 'nanobind>=2.9' ninja -e '.[dev]'
+	PIP_CONSTRAINT= PIP_BUILD_CONSTRAINT= build/lock/bin/pip install -q 'scikit-build-core>=1.1' 'nanobind>=2.9' ninja -e '.[dev]'
 	( echo "# Made by: make lock"; build/lock/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' ) > requirements.lock
 
 clean:  ## Remove the virtual environment and everything built.

@@ -6,9 +6,10 @@ Every ratio is made within one round of one run, and the median of the rounds is
 
 - stages: `Gallery.index` over a folder, against what its two stages allow together. Decoding (read,
   decode, cut, resize) and the network are each measured alone on all cores of this machine; the
-  core-seconds a picture of both, over the cores, is the time that indexing cannot beat.
-- plain loop: the same pictures and network weights in a plain PyTorch-eager loop with Pillow, float32,
-  one picture at a time; with regions its 14 crops go through the network together.
+  core-seconds a picture of both, over the cores, is the time that indexing cannot beat, but for the
+  noise of the machine and caches that warm up in the first round.
+- plain loop: a sample of the same pictures and the same network weights in a plain PyTorch-eager loop with
+  Pillow, float32, one picture at a time; with regions its 14 crops go through the network together.
 - memory: the highest resident memory of a process that indexes many pictures with regions.
 - a large gallery: synthetic codes of a million pictures; opening it and adding one more picture.
 
@@ -308,7 +309,6 @@ def job_open(gallery: str, photo: str) -> dict[str, Any]:
     with Gallery.open(gallery) as opened:
         opened.refresh()
         seconds = perf_counter() - started
-        opened._codes.save()
         code = np.zeros(opened.encoder.n_bits // 8, np.uint8)
         searching = min(time_of(lambda: opened.search_code(code, k=10)) for _ in range(3))
         opened.encoder.encode(photo)  # compiled and warm

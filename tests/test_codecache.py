@@ -82,7 +82,9 @@ def test_a_copy_is_renewed_when_much_has_changed_and_the_old_one_goes(store, tmp
     assert contents(CodeCache(store, tmp_path / "cache")) == truth(store)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "no manifest", "garbage manifest", "another gallery's"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "no manifest", "garbage manifest", "another gallery's", "zeroed ids"]
+)
 def test_a_copy_that_is_not_whole_is_left_alone(store, tmp_path, damage):
     fill(store, 0, 10)
     cache = CodeCache(store, tmp_path / "cache")
@@ -93,6 +95,8 @@ def test_a_copy_that_is_not_whole_is_left_alone(store, tmp_path, damage):
     match damage:
         case "truncated":
             (copy / "whole.bin").write_bytes(b"short")
+        case "zeroed ids":
+            (copy / "ids.bin").write_bytes(bytes((copy / "ids.bin").stat().st_size))
         case "no manifest":
             manifest.unlink()
         case "garbage manifest":
@@ -100,6 +104,28 @@ def test_a_copy_that_is_not_whole_is_left_alone(store, tmp_path, damage):
         case _:
             manifest.write_text(manifest.read_text().replace(store.info("gallery_id"), "f" * 32))
     assert contents(CodeCache(store, tmp_path / "cache")) == truth(store)
+
+
+def test_an_interrupted_refresh_starts_over(store, tmp_path, monkeypatch):
+    fill(store, 0, 6)
+    cache = CodeCache(store, tmp_path / "cache")
+    contents(cache)
+    fill(store, 10, 4)
+    monkeypatch.setattr(store, "removed_after", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        cache.refresh()
+    monkeypatch.undo()
+    assert contents(cache) == truth(store)
+
+
+def test_many_small_changes_do_not_leave_many_segments(store, tmp_path):
+    cache = CodeCache(store, tmp_path / "cache")
+    for start in range(40):
+        fill(store, start, 1)
+        cache.refresh()
+    with cache.current() as (wholes, regions):
+        assert len(wholes._segments) <= 8
+        assert len(regions._segments) <= 8
 
 
 def test_a_folder_that_cannot_be_written_stops_nothing(store, tmp_path):
@@ -128,8 +154,8 @@ def test_new_codes_for_all_pictures_start_the_indexes_over(store, tmp_path):
     before = contents(cache)
     cache.save()
     store.start_recoding("next")
-    store.add_next_codes({i: record("x", 100 + i).codes for i in range(1, 7)})
-    store.finish_recoding(n_bits=32)
+    store.add_next_codes({i: record("x", 100 + i).codes for i in range(1, 7)}, encoder="next")
+    store.finish_recoding("next", n_bits=32)
     after = contents(cache)
     assert after == truth(store)
     assert not np.array_equal(list(before.values()), list(after.values()))

@@ -16,6 +16,7 @@ from grainhash.errors import (
     GalleryFormatError,
     GalleryNotFound,
     InputError,
+    MetadataError,
     PictureDamaged,
     WhereError,
 )
@@ -258,6 +259,26 @@ def test_folders_give_labels_and_a_table_gives_the_rest(gallery, photos, tmp_pat
     assert gallery.search(photos / "animals/chelsea.png", where="year = 2011")[0].id == hit.id
 
 
+@pytest.mark.parametrize("meta", [{"v": float("nan")}, {"v": Path()}, {"v": "\ud800"}, {"width": 3}], ids=str)
+def test_metadata_that_a_gallery_cannot_keep_are_refused(gallery, photos, meta):
+    with pytest.raises(MetadataError):
+        gallery.add([photos / "things/coffee.png"], meta=meta)
+    assert len(gallery) == 0
+    assert gallery.info().meta_keys == []
+
+
+def test_a_table_has_the_last_word_over_exif_every_time(gallery, tmp_path):
+    exif = Image.Exif()
+    exif[272] = "Acme"
+    (tmp_path / "p").mkdir()
+    Image.new("RGB", (300, 200), "teal").save(tmp_path / "p/a.jpg", exif=exif)
+    (tmp_path / "t.csv").write_text("path,camera\na.jpg,mine\n")
+    for relabelled in (0, 0):
+        report = gallery.index(tmp_path / "p", metadata=read_table(tmp_path / "t.csv"))
+        assert report.relabelled == relabelled
+        assert gallery.search(tmp_path / "p/a.jpg")[0].meta == {"camera": "mine"}
+
+
 def test_exif_becomes_metadata(gallery, tmp_path):
     exif = Image.Exif()
     exif[271], exif[272] = "Canon", "Canon EOS 5D"
@@ -382,6 +403,22 @@ def test_refit_gives_all_pictures_codes_of_a_new_hash_function(gallery, many):
     assert gallery.index(many).unchanged == len(gallery)
 
 
+def test_an_open_gallery_goes_on_after_another_process_refitted_it(gallery, many, photographs):
+    gallery.index(many)
+    with Gallery.open(gallery.path) as other:
+        gallery.refit()
+        shutil.copyfile(photographs / "things/coffee.png", many / "another.png")
+        assert other.info().encoder == gallery.encoder.fingerprint
+        assert other.add([many / "another.png"]).added == 1
+
+
+def test_a_refit_refuses_content_that_changed_since_it_was_indexed(gallery, many, photographs):
+    gallery.index(many)
+    shutil.copyfile(photographs / "textures/brick.png", many / "things/coffee.png")
+    with pytest.raises(GalleryError, match="as they were indexed"):
+        gallery.refit()
+
+
 def test_an_interrupted_refit_goes_on_where_it_was(gallery, many, monkeypatch):
     gallery.index(many)
     before = gallery.encoder.fingerprint
@@ -412,7 +449,7 @@ def test_a_refit_without_some_picture_keeps_the_old_codes(gallery, many):
     gallery.index(many)
     before = gallery.encoder.fingerprint
     (many / "things/coffee.png").unlink()
-    with pytest.raises(GalleryError, match="the old codes stay"):
+    with pytest.raises(GalleryError, match="old codes stay"):
         gallery.refit()
     assert gallery.encoder.fingerprint == before
     assert len(gallery.search(many / "things/page.png", k=3)) == 3

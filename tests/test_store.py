@@ -146,13 +146,13 @@ def test_recoding_swaps_all_codes_at_once(store):
     store.add([record(name, i) for i, name in enumerate("abc")], encoder="enc")
     before = next(store.codes_after(0)).whole
     store.start_recoding("next")
-    store.add_next_codes({1: codes(11), 2: codes(12)})
-    assert not store.finish_recoding(n_bits=32)
+    store.add_next_codes({1: codes(11), 2: codes(12)}, encoder="next")
+    assert not store.finish_recoding("next", n_bits=32)
     np.testing.assert_array_equal(next(store.codes_after(0)).whole, before)
     store.start_recoding("next")
-    assert store.to_recode() == [(3, "/p/c")]
-    store.add_next_codes({3: codes(13), 99: codes(1)})
-    assert store.finish_recoding(n_bits=32)
+    assert store.to_recode("next") == [(3, "/p/c", "sha-2")]
+    store.add_next_codes({3: codes(13), 99: codes(1)}, encoder="next")
+    assert store.finish_recoding("next", n_bits=32)
     assert (store.info("encoder"), store.next_encoder()) == ("next", None)
     np.testing.assert_array_equal(next(store.codes_after(0)).whole, [codes(s).whole for s in (11, 12, 13)])
 
@@ -160,9 +160,50 @@ def test_recoding_swaps_all_codes_at_once(store):
 def test_recoding_to_a_third_encoder_starts_over(store):
     store.add([record("a", 1)], encoder="enc")
     store.start_recoding("second")
-    store.add_next_codes({1: codes(2)})
+    store.add_next_codes({1: codes(2)}, encoder="second")
     store.start_recoding("third")
-    assert store.to_recode() == [(1, "/p/a")]
+    assert store.to_recode("third") == [(1, "/p/a", "sha-1")]
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_codes_of_two_recodings_never_mix(store, ended):
+    store.add([record("a", 1), record("b", 2)], encoder="enc")
+    store.start_recoding("second")
+    store.add_next_codes({1: codes(11)}, encoder="second")
+    store.start_recoding("third")
+    if ended:
+        store.add_next_codes({1: codes(21), 2: codes(22)}, encoder="third")
+        assert store.finish_recoding("third", n_bits=32)
+    for late in (
+        lambda: store.to_recode("second"),
+        lambda: store.n_to_recode("second"),
+        lambda: store.add_next_codes({2: codes(12)}, encoder="second"),
+        lambda: store.finish_recoding("second", n_bits=32),
+    ):
+        with pytest.raises(EncoderMismatch, match="another refit"):
+            late()
+    assert store.info("encoder") == ("third" if ended else "enc")
+
+
+def test_what_a_file_said_of_itself_is_void_when_its_content_changed(store):
+    store.add([record("a", 1, meta={"taken": "2024", "by": "hand"})], encoder="enc")
+    store.add([record("a", 2)], encoder="enc")
+    assert store.pictures([2])[0].meta == {"by": "hand"}
+
+
+def test_connections_of_ended_threads_are_closed(store):
+    for _ in range(20):
+        thread = threading.Thread(target=store.has_content, args=("x",))
+        thread.start()
+        thread.join()
+    assert len(store._connections) <= 3
+
+
+def test_a_file_that_is_fine_after_all_is_no_longer_skipped(store):
+    store.add([record("a", 1)], encoder="enc")
+    store.note_skipped({"/p/a": "could not be read"})
+    store.add([record("a", 1, known=True)], encoder="enc")
+    assert store.skipped() == []
 
 
 def test_readers_see_one_state_while_another_writes(store):

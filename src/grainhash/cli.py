@@ -112,7 +112,7 @@ def index(
         raise InputError(f"{folder}: no such folder; nothing was changed")
     table = read_table(metadata) if metadata is not None else None
     with _opened(gallery, runtime, create_for=_new_encoder(encoder, whole_only)) as opened:
-        _refuse_other_settings(opened, whole_only)
+        _refuse_other_settings(opened, encoder, whole_only)
         with _progress(quiet=as_json) as progress:
             report = opened.index(folder, metadata=table, progress=progress, n_workers=workers)
         _print_report(report, opened, as_json)
@@ -268,6 +268,8 @@ def main() -> None:
         _fail(2, str(error))
     except GrainhashError as error:
         _fail(1, str(error))
+    except OSError as error:  # such as a folder that may not be entered
+        _fail(1, f"{error.filename or 'the system'}: {error.strerror or error}")
     if code == INTERRUPTED:
         _fail(code, "interrupted; what was done is kept, run the same command to go on")
     sys.exit(code)
@@ -311,7 +313,18 @@ def _new_encoder(folder: Path | None, whole_only: bool) -> Callable[[], Any]:
     return make
 
 
-def _refuse_other_settings(gallery: Gallery, whole_only: bool) -> None:
+def _refuse_other_settings(gallery: Gallery, encoder: Path | None, whole_only: bool) -> None:
+    """A gallery keeps the network and granules it was made with; its hash function may be refitted."""
+    if encoder is not None:
+        from grainhash.encoder import Encoder
+        from grainhash.errors import EncoderMismatch
+
+        asked, own = Encoder.load(encoder).config, gallery.encoder.config
+        if asked.network_sha256 != own.network_sha256 or asked.granules != own.granules:
+            raise EncoderMismatch(
+                f"{gallery.path} was made with another encoder than {encoder}; leave --encoder out to use "
+                "the gallery's own, or name a new gallery with -g"
+            )
     if whole_only and gallery.encoder.granules.grids:
         raise typer.BadParameter(f"{gallery.path} has regions already; --whole-only is for a new gallery")
 

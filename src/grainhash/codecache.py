@@ -22,6 +22,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from grainhash.errors import CodesError
 from grainhash.index import Index
 from grainhash.store import Store
 
@@ -69,13 +70,13 @@ class CodeCache:
             now = State(*self._store.state())
             if now == self._state:
                 return
-            if self._state is None or self._state.encoder != now.encoder:
-                self._start_over(now)
-            assert self._state is not None
-            for batch in self._store.codes_after(self._state.last_id):
+            known, self._state = self._state, None  # until all is read: an interruption starts over
+            if known is None or known.encoder != now.encoder:
+                known = self._start_over(now)
+            for batch in self._store.codes_after(known.last_id):
                 self._whole.add(batch.whole, batch.ids)
                 self._regions.add(batch.regions, batch.ids, batch.offsets)
-            removed = self._store.removed_after(self._state.last_removed)
+            removed = self._store.removed_after(known.last_removed)
             self._whole.remove(removed)
             self._regions.remove(removed)
             self._state = now
@@ -101,19 +102,21 @@ class CodeCache:
         changes = now.last_id - self._copied.last_id + now.last_removed - self._copied.last_removed
         return changes > max(WORTH_WRITING, self._copied.last_id // 10)
 
-    def _start_over(self, now: State) -> None:
+    def _start_over(self, now: State) -> State:
+        """Begin with the copy on disk, if there is a good one; returns how far that leads."""
         n_bits = int(self._store.info("n_bits"))
-        self._whole, self._regions = Index(n_bits), Index(n_bits)
-        self._copied = None
-        self._state = State(now.encoder, 0, now.last_removed)
         for folder in sorted(self._folder.glob("codes-*")):
             copy = _Copy.open(folder, gallery_id=self._store.info("gallery_id"), n_bits=n_bits)
+            self._whole, self._regions = Index(n_bits), Index(n_bits)
             if copy is not None and _leads_to(copy.state, now):
-                if len(copy.ids):
+                with contextlib.suppress(CodesError):  # damaged: the store has it all
                     self._whole.add(copy.whole, copy.ids)
                     self._regions.add(copy.regions, copy.ids, copy.offsets)
-                self._state = self._copied = copy.state
-                return
+                    self._copied = copy.state
+                    return copy.state
+        self._whole, self._regions = Index(n_bits), Index(n_bits)
+        self._copied = None
+        return State(now.encoder, 0, now.last_removed)
 
     def _write(self) -> None:
         self._folder.mkdir(exist_ok=True)
@@ -202,4 +205,7 @@ def _write_copy(store: Store, folder: Path, state: State) -> None:
         "n": n,
         "n_regions": n_regions,
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with (folder / "manifest.json").open("w") as text:
+        json.dump(manifest, text)
+        text.flush()
+        os.fsync(text.fileno())

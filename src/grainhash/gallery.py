@@ -14,7 +14,7 @@ from grainhash.errors import EncoderMismatch, GalleryFormatError, GalleryWriteEr
 from grainhash.folder import absolute, below, is_text
 from grainhash.images import Source
 from grainhash.indexing import Indexing, IndexReport
-from grainhash.metadata import MetadataTable
+from grainhash.metadata import MetadataTable, check_metadata
 from grainhash.refit import refit
 from grainhash.search import WHOLE_PICTURE, Ranking, rank
 from grainhash.store import Store, encoder_folder
@@ -147,10 +147,10 @@ class Gallery:
             GalleryError: the folder is empty and the gallery has pictures from it.
             GalleryWriteError: disk full or read-only; all earlier batches are safe.
         """
+        self._follow_encoder()
         run = Indexing(self._store, self._encoder, progress=progress, n_workers=n_workers)
         report = run.folder(folder, skip=self.path, metadata=metadata)
         self.refresh()
-        self._codes.save()
         return report
 
     def add(
@@ -167,7 +167,9 @@ class Gallery:
             meta: metadata for all of them.
             progress: called after every picture.
         """
-        return Indexing(self._store, self._encoder, progress=progress).files(paths, meta or {})
+        self._follow_encoder()
+        values = check_metadata(meta or {}, "meta")
+        return Indexing(self._store, self._encoder, progress=progress).files(paths, values)
 
     def remove(self, what: Iterable[Path | str | int]) -> int:
         """Remove pictures by path, by id, or all below a folder; returns how many there were.
@@ -209,21 +211,26 @@ class Gallery:
             InputError: too few pictures to fit on.
             GalleryError: some pictures can no longer be read; the present codes stay.
         """
+        self._follow_encoder()
         refit(self._store, self._encoder, progress=progress, n_workers=n_workers)
         self.refresh()
-        self._codes.save()
 
     # Asking
 
     def refresh(self) -> None:
         """Take in what other processes have changed; `search` does so by itself."""
+        self._follow_encoder()
+        self._codes.refresh()
+        self._codes.save()
+
+    def _follow_encoder(self) -> None:
+        """Load the gallery's encoder anew if some process has refitted it."""
         if self._store.info("encoder") != self._encoder.fingerprint:
             self._encoder = Encoder.load(
                 encoder_folder(self.path, self._store.info("encoder")),
                 runtime=self._encoder.runtime,
                 limits=self._encoder.limits,
             )
-        self._codes.refresh()
 
     def search(
         self,
@@ -344,6 +351,7 @@ class Gallery:
 
     def info(self) -> GalleryInfo:
         """What the gallery holds."""
+        self._follow_encoder()
         return GalleryInfo(
             path=str(self.path),
             pictures=len(self),

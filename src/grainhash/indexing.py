@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from grainhash.encoder.encoder import Encoder
 from grainhash.encoder.pipeline import Failed, encode_files
-from grainhash.errors import GalleryError, InputError, PictureError, PictureUnreadable
+from grainhash.errors import GalleryError, InputError, PictureUnreadable
 from grainhash.folder import absolute, below, is_text, look_at, walk
 from grainhash.metadata import MetadataTable, folder_labels
 from grainhash.store import FolderDifference, Record, Store
@@ -109,14 +109,14 @@ class Indexing:
                 files.append(look_at(absolute(path)))
             except PictureUnreadable as error:
                 self._report.skipped[error.name] = error.reason
-        self._encode(files, len(files), lambda path: dict(meta))
+        self._encode(files, len(files), lambda path, own: {**own, **meta})
         return self._ended()
 
     def _ended(self) -> IndexReport:
         self._report.seconds = time.monotonic() - self._started
         return self._report
 
-    def _encode(self, files: Iterable[File], total: int, labels: Callable[[Path], dict[str, Any]]) -> None:
+    def _encode(self, files: Iterable[File], total: int, labels: _Labelling) -> None:
         """Encode files and commit them batch by batch; what is done when interrupted is kept."""
         if total == 0:
             return
@@ -138,7 +138,7 @@ class Indexing:
                     skipped += 1
                     batch.skip(file.uri, result.error.reason)
                 else:
-                    meta = {**labels(result.path), **result.meta}
+                    meta = labels(result.path, result.meta)
                     batch.add(Record(file, result.sha256, result.codes, meta))
                 if batch.is_due() or done == total:
                     batch.commit()
@@ -154,16 +154,18 @@ class Indexing:
         self._report.updated += outcomes.count("updated")
         self._report.unchanged += outcomes.count("unchanged")
         orphans = [record for record, outcome in zip(records, outcomes, strict=True) if outcome == "orphan"]
-        self._commit(*self._encode_again(orphans))
+        if orphans:
+            self._commit(*self._encode_again(orphans))
 
     def _encode_again(self, orphans: list[Record]) -> tuple[list[Record], dict[str, str]]:
         """The same records with codes, and the reason by path of those that cannot be read by now."""
         encoded, skipped = [], {}
-        for orphan in orphans:
-            try:
-                encoded.append(replace(orphan, codes=self._encoder.encode(orphan.file.path)))
-            except PictureError as error:
-                skipped[orphan.file.uri] = error.reason
+        results = encode_files(self._encoder, [orphan.file.path for orphan in orphans], n_workers=1)
+        for orphan, result in zip(orphans, results, strict=True):
+            if isinstance(result, Failed):
+                skipped[orphan.file.uri] = result.error.reason
+            else:
+                encoded.append(replace(orphan, sha256=result.sha256, codes=result.codes))
         return encoded, skipped
 
     def _skip(self, reasons: Mapping[str, str]) -> None:
@@ -181,7 +183,7 @@ class Indexing:
             changed.clear()
 
         for id, uri, meta in difference.known():
-            new = meta | labels(Path(uri))
+            new = labels(Path(uri), meta)
             if new != meta:
                 changed[id] = new
             if len(changed) >= RELABEL_BATCH:
@@ -195,10 +197,21 @@ class Indexing:
         gone = [
             id
             for id, uri in difference.vanished()
-            if uri not in skipped and not uri.startswith(below_unreadable) and not Path(uri).exists()
+            if uri not in skipped and not uri.startswith(below_unreadable) and _is_gone(Path(uri))
         ]
         if gone:
             self._report.removed = self._store.remove(gone)
+
+
+_Labelling = Callable[[Path, Mapping[str, Any]], dict[str, Any]]
+"""From a picture's path and what is known of it already to its metadata."""
+
+
+def _is_gone(path: Path) -> bool:
+    try:
+        return not path.exists()
+    except OSError:  # nobody can tell: a folder that may not be entered, a disk that fails
+        return False
 
 
 class _Labels:
@@ -208,10 +221,11 @@ class _Labels:
         self._root = root
         self._table = table
 
-    def __call__(self, path: Path) -> dict[str, Any]:
+    def __call__(self, path: Path, own: Mapping[str, Any]) -> dict[str, Any]:
+        """`own` is what is known of the picture already; the table has the last word."""
         relative = PurePosixPath(path.relative_to(self._root).as_posix())
         row = self._table.match(self._root, relative) if self._table is not None else {}
-        return {**folder_labels(relative), **row}
+        return {**own, **folder_labels(relative), **row}
 
 
 class _Batch:

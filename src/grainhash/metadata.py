@@ -43,6 +43,23 @@ def picture_metadata(picture: Picture) -> dict[str, str]:
     return {key: value for key, value in facts.items() if value is not None}
 
 
+def check_metadata(values: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Return `values` if a gallery can keep and compare them: JSON, without the picture's own keys.
+
+    Raises:
+        MetadataError: a reserved key, or a value that is no JSON. `what` says where it stands.
+    """
+    reserved = RESERVED_COLUMNS & values.keys()
+    if reserved:
+        raise MetadataError(f"{what}: {min(reserved)!r} is reserved for the picture's own; rename it")
+    try:
+        json.dumps(dict(values), allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:  # UnicodeEncodeError is a ValueError
+        reason = " ".join(str(error).split())
+        raise MetadataError(f"{what}: not values that JSON can hold ({reason})") from None
+    return dict(values)
+
+
 class MetadataTable:
     """The rows of a metadata file, found by picture.
 
@@ -113,7 +130,7 @@ def read_table(path: str | os.PathLike[str], *, path_column: str | None = None) 
         first = lines.setdefault(_normal(written), line)
         if first != line:
             _refuse(file, line, f"path {written!r} again; its first row is on line {first}")
-        rows[written] = values_of(row)
+        rows[written] = check_metadata(values_of(row), f"{file}, line {line}")
     return MetadataTable(rows, file.parent)
 
 

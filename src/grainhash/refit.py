@@ -13,7 +13,7 @@ import numpy as np
 
 from grainhash.encoder.encoder import Encoder
 from grainhash.encoder.pipeline import Failed, encode_files, features_of_files
-from grainhash.errors import GalleryError, InputError
+from grainhash.errors import GalleryError, InputError, PictureError
 from grainhash.hashing.itq import fit_itq
 from grainhash.store import Store, encoder_folder
 from grainhash.types import Progress
@@ -35,7 +35,7 @@ def refit(
     encoder = _unfinished(store, present) or _fit(store, present, progress, n_workers)
     encoder.save(encoder_folder(store.path.parent, encoder.fingerprint))
     store.start_recoding(encoder.fingerprint)
-    while not store.finish_recoding(n_bits=encoder.n_bits):
+    while not store.finish_recoding(encoder.fingerprint, n_bits=encoder.n_bits):
         _recode(store, encoder, progress, n_workers)
 
 
@@ -70,21 +70,25 @@ def _recode(
     store: Store, encoder: Encoder, progress: Callable[[Progress], None], n_workers: int | None
 ) -> None:
     """Make the codes that are missing, batch by batch."""
-    total, done, last, failed = store.n_to_recode(), 0, 0, []
-    while chunk := store.to_recode(limit=BATCH, after=last):
-        results = encode_files(encoder, [Path(uri) for _, uri in chunk], n_workers=n_workers)
+    target = encoder.fingerprint
+    total, done, last, failed = store.n_to_recode(target), 0, 0, []
+    while chunk := store.to_recode(target, limit=BATCH, after=last):
+        results = encode_files(encoder, [Path(uri) for _, uri, _ in chunk], n_workers=n_workers)
         codes = {}
-        for (id, _), result in zip(chunk, results, strict=True):
+        for (id, uri, sha256), result in zip(chunk, results, strict=True):
             done += 1
             if isinstance(result, Failed):
                 failed.append(result.error)
-            elif result.codes is not None:
+            elif result.codes is None or result.sha256 != sha256:
+                failed.append(PictureError(uri, "its content has changed since it was indexed"))
+            else:
                 codes[id] = result.codes
             progress(Progress("recoding", done, total, len(failed)))
-        store.add_next_codes(codes)
+        store.add_next_codes(codes, encoder=target)
         last = chunk[-1][0]
     if failed:
         raise GalleryError(
-            f"{store.path.parent}: {len(failed)} pictures cannot be read any more, so the old codes stay "
-            f"(first: {failed[0]}); restore them or remove them with grainhash remove, then refit again"
+            f"{store.path.parent}: {len(failed)} pictures are not there any more as they were indexed, so "
+            f"the old codes stay (first: {failed[0]}); index their folder again or grainhash remove them, "
+            "then refit again"
         )

@@ -138,7 +138,8 @@ class Store:
             )
         self.path = path
         self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        self._connections: dict[threading.Thread, sqlite3.Connection] = {}
+        self._opening = threading.Lock()
         try:
             version = self.info("format_version")
         except sqlite3.DatabaseError as error:
@@ -181,7 +182,7 @@ class Store:
 
     def close(self) -> None:
         """Close every connection."""
-        for connection in self._connections:
+        for connection in self._connections.values():
             connection.close()
         self._connections.clear()
         self._local = threading.local()
@@ -333,10 +334,14 @@ class Store:
 
     def _add(self, db: sqlite3.Connection, record: Record) -> Outcome:
         file, meta = record.file, dict(record.meta)
+        db.execute("DELETE FROM skipped WHERE uri = ?", (file.uri,))
         there = db.execute("SELECT id, sha256, meta FROM pictures WHERE uri = ?", (file.uri,)).fetchone()
         if there is not None:
             id, sha256, old_meta = there
-            meta = json.loads(old_meta) | meta
+            old_meta = json.loads(old_meta)
+            if sha256 != record.sha256:  # another picture: what the file said of the old one is void
+                old_meta = {key: value for key, value in old_meta.items() if key not in FILE_KEYS}
+            meta = old_meta | meta
             if sha256 == record.sha256:
                 db.execute(
                     "UPDATE pictures SET n_bytes = ?, mtime_ns = ?, meta = ? WHERE id = ?",
@@ -351,7 +356,6 @@ class Store:
         else:
             return "orphan"
         db.execute("DELETE FROM pictures WHERE uri = ?", (file.uri,))
-        db.execute("DELETE FROM skipped WHERE uri = ?", (file.uri,))
         cursor = db.execute(
             "INSERT INTO pictures (uri, sha256, width, height, n_bytes, mtime_ns, added_at, meta)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -432,36 +436,56 @@ class Store:
         row = self._db.execute("SELECT value FROM info WHERE key = 'next_encoder'").fetchone()
         return None if row is None else str(row[0])
 
-    def to_recode(self, *, limit: int = 10_000, after: int = 0) -> list[tuple[int, str]]:
-        """Id and uri of pictures that still lack their next codes, ascending from above `after`."""
-        return self._db.execute(
-            "SELECT id, uri FROM pictures WHERE id > ? AND id NOT IN (SELECT id FROM next_codes)"
-            " ORDER BY id LIMIT ?",
-            (after, limit),
-        ).fetchall()
+    def to_recode(self, encoder: str, *, limit: int = 10_000, after: int = 0) -> list[tuple[int, str, str]]:
+        """Id, uri and SHA-256 of pictures that still lack their next codes, ascending from above `after`.
 
-    def n_to_recode(self) -> int:
-        """How many pictures still lack their next codes."""
+        Raises:
+            EncoderMismatch: another recoding than that to `encoder` is under way, or none.
+        """
+        with self.reading():
+            self._check_next_encoder(encoder)
+            return self._db.execute(
+                "SELECT id, uri, sha256 FROM pictures WHERE id > ?"
+                " AND id NOT IN (SELECT id FROM next_codes) ORDER BY id LIMIT ?",
+                (after, limit),
+            ).fetchall()
+
+    def n_to_recode(self, encoder: str) -> int:
+        """How many pictures still lack their next codes; see `to_recode`."""
+        with self.reading():
+            self._check_next_encoder(encoder)
+            return self._n_to_recode()
+
+    def _n_to_recode(self) -> int:
         row = self._db.execute("SELECT count(*) FROM pictures WHERE id NOT IN (SELECT id FROM next_codes)")
         return int(row.fetchone()[0])
 
-    def add_next_codes(self, codes: Mapping[int, PictureCodes]) -> None:
-        """Keep the next codes of some pictures; those removed meanwhile are left out."""
+    def _check_next_encoder(self, encoder: str) -> None:
+        if self.next_encoder() != encoder:
+            raise EncoderMismatch(
+                f"{self.path.parent}: another refit has begun or ended meanwhile; the gallery is whole, "
+                "run the refit again if you still want it"
+            )
+
+    def add_next_codes(self, codes: Mapping[int, PictureCodes], *, encoder: str) -> None:
+        """Keep the next codes of some pictures; those removed meanwhile are left out. See `to_recode`."""
         with self.writing() as db:
+            self._check_next_encoder(encoder)
             for id, picture in codes.items():
                 if db.execute("SELECT 1 FROM pictures WHERE id = ?", (id,)).fetchone():
                     db.execute(
                         "INSERT OR REPLACE INTO next_codes VALUES (?, ?, ?, ?)", (id, *_blobs(picture))
                     )
 
-    def finish_recoding(self, *, n_bits: int) -> bool:
-        """Put the next codes in place of the present ones, all at once.
+    def finish_recoding(self, encoder: str, *, n_bits: int) -> bool:
+        """Put the next codes in place of the present ones, all at once; see `to_recode`.
 
         Returns:
             False, with nothing changed, if some picture still lacks its next codes.
         """
         with self.writing() as db:
-            if self.to_recode(limit=1):
+            self._check_next_encoder(encoder)
+            if self._n_to_recode():
                 return False
             db.execute("DROP TABLE codes")
             db.execute("ALTER TABLE next_codes RENAME TO codes")
@@ -513,19 +537,11 @@ class Store:
     def _db(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            # On a read-only file system nobody writes, and SQLite cannot make the files that WAL needs.
-            frozen = "?immutable=1" if _is_read_only(self.path) else ""
-            connection = sqlite3.connect(
-                f"file:{quote(os.fsencode(self.path))}{frozen}",
-                uri=True,
-                timeout=BUSY_SECONDS,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("PRAGMA synchronous = FULL")
-            self._local.connection = connection
-            self._connections.append(connection)
+            connection = self._local.connection = _connect(self.path)
+            with self._opening:
+                for thread in [thread for thread in self._connections if not thread.is_alive()]:
+                    self._connections.pop(thread).close()
+                self._connections[threading.current_thread()] = connection
         return connection
 
     def _in_chunks(self, sql: str, values: Sequence[Any], size: int = 30_000) -> Iterator[tuple[Any, ...]]:
@@ -600,8 +616,33 @@ def _range(prefix: str) -> tuple[str, str]:
     return prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
 
-def _is_read_only(path: Path) -> bool:
-    return hasattr(os, "statvfs") and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+def _connect(path: Path) -> sqlite3.Connection:
+    """A connection, of a kind that cannot write where SQLite may not make the files that WAL needs."""
+    try:
+        return _open(path, "")
+    except sqlite3.OperationalError:
+        wal = path.with_name(path.name + "-wal")
+        if wal.exists() and wal.stat().st_size:  # not read by the other kind: pictures would be missing
+            raise
+        return _open(path, "?immutable=1")
+
+
+def _open(path: Path, options: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"file:{quote(os.fsencode(path))}{options}",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
 
 
 def _rename_to_new(draft: Path, path: Path) -> None:
@@ -630,4 +671,4 @@ def _blobs(codes: PictureCodes) -> _Blobs:
 
 
 def _rows_of_bytes(blobs: Iterable[bytes], n_bytes: int) -> NDArray[np.uint8]:
-    return np.frombuffer(b"".join(blobs), np.uint8).reshape(-1, n_bytes)
+    return np.frombuffer(bytearray(b"".join(blobs)), np.uint8).reshape(-1, n_bytes)
