@@ -426,6 +426,28 @@ def test_other_settings_for_a_gallery_that_is_there(fails, indexed, photographs)
     assert (code, "--whole-only is for a new gallery" in err) == (2, True)
 
 
+def test_another_encoder_for_a_gallery_that_is_there(fails, run, indexed, photographs, tmp_path):
+    from grainhash import Encoder
+    from grainhash.encoder.encoder import DEFAULT_FOLDER
+    from grainhash.encoder.granules import WHOLE_ONLY
+
+    assert run("index", photographs, "-g", indexed, "--encoder", DEFAULT_FOLDER)[0] == 0
+    Encoder.load().with_granules(WHOLE_ONLY).save(tmp_path / "other")
+    code, err = fails("index", photographs, "-g", indexed, "--encoder", tmp_path / "other")
+    assert (code, "made with another encoder" in err) == (1, True)
+    code, err = fails("index", photographs, "-g", indexed, "--encoder", tmp_path / "none")
+    assert (code, "no encoder there" in err) == (1, True)
+
+
+def test_an_error_of_the_system_is_one_line(fails, monkeypatch, photos):
+    def forbidden(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "is_dir", forbidden)
+    code, err = fails("index", photos)
+    assert (code, "Permission denied" in err) == (1, True)
+
+
 def test_a_metadata_file_that_cannot_be_read(fails, photos, tmp_path):
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")
     for table in (tmp_path / "none.csv", tmp_path / "table.csv"):

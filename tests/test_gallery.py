@@ -322,6 +322,14 @@ def test_remove_by_path_id_and_folder(gallery, photos):
     assert uris(gallery) == set()
 
 
+def test_removing_a_folder_forgets_what_was_left_out_there(gallery, photos):
+    (photos / "bad.jpg").write_bytes(b"x")
+    gallery.index(photos)
+    assert len(gallery.info().skipped) == 1
+    gallery.remove([photos])
+    assert gallery.info().skipped == []
+
+
 def test_whole_only_galleries_have_no_parts(tmp_path, photos, encoder):
     whole = encoder.with_granules(WHOLE_ONLY)
     with Gallery.open(tmp_path / "whole", create=True, encoder=whole) as gallery:

@@ -177,13 +177,18 @@ class Gallery:
         Raises:
             InputError: one of them names nothing in the gallery. Nothing was removed.
         """
+        what = list(what)
         ids: set[int] = set()
         for item in what:
             found = self._find(item)
             if not found:
                 raise InputError(f"{item}: not in the gallery; nothing was removed")
             ids |= found
-        return self._store.remove(sorted(ids))
+        removed = self._store.remove(sorted(ids))
+        for item in what:
+            if not isinstance(item, int):
+                self._store.forget_skipped(below(absolute(item)))
+        return removed
 
     def _find(self, item: Path | str | int) -> set[int]:
         if isinstance(item, int):
