@@ -33,7 +33,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from harness import Target, arguments, write
+from harness import Target, arguments, peak_memory_mb, write
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -247,8 +247,6 @@ def in_new_process(job: str, *paths: Path) -> dict[str, Any]:
 
 def job_index(folder: str, gallery: str) -> dict[str, Any]:
     """Index a folder; the highest resident memory of this process and the rate."""
-    from harness import peak_memory_mb
-
     started = perf_counter()
     with Gallery.open(gallery, create=True) as opened:
         report = opened.index(folder)
@@ -276,6 +274,7 @@ def measure_large_gallery(photos: list[Path], work: Path, *, n: int) -> dict[str
         "pictures": n,
         "fill_rows_per_second": round(n / filled),
         "first_open_seconds": first["open_seconds"],
+        "first_open_peak_resident_mb": first["peak_resident_mb"],
         **warm,
         "bytes_on_disk": sum(file.stat().st_size for file in gallery.rglob("*") if file.is_file()),
     }
@@ -309,6 +308,7 @@ def job_open(gallery: str, photo: str) -> dict[str, Any]:
     with Gallery.open(gallery) as opened:
         opened.refresh()
         seconds = perf_counter() - started
+        peak = peak_memory_mb()
         code = np.zeros(opened.encoder.n_bits // 8, np.uint8)
         searching = min(time_of(lambda: opened.search_code(code, k=10)) for _ in range(3))
         opened.encoder.encode(photo)  # compiled and warm
@@ -320,6 +320,7 @@ def job_open(gallery: str, photo: str) -> dict[str, Any]:
             opened.remove([copy])
     return {
         "open_seconds": round(seconds, 3),
+        "peak_resident_mb": round(peak, 1),
         "search_both_seconds": round(searching, 4),
         "add_one_beyond_encoding_ms": round(median(beyond) * 1e3, 1),
     }

@@ -56,7 +56,6 @@ def test_a_copy_is_opened_memory_mapped_and_brought_up_to_date(store, tmp_path):
     fill(store, 0, 10)
     first = CodeCache(store, tmp_path / "cache")
     first.refresh()
-    first.save()
     (copy,) = (tmp_path / "cache").glob("codes-*")
     store.remove([3])
     fill(store, 20, 2)
@@ -76,8 +75,6 @@ def test_a_copy_is_renewed_when_much_has_changed_and_the_old_one_goes(store, tmp
     for start in (0, 10, 20):
         fill(store, start, 10)
         cache.refresh()
-        cache.save()
-        cache.save()
     assert len(list((tmp_path / "cache").iterdir())) == 1
     assert contents(CodeCache(store, tmp_path / "cache")) == truth(store)
 
@@ -89,7 +86,6 @@ def test_a_copy_that_is_not_whole_is_left_alone(store, tmp_path, damage):
     fill(store, 0, 10)
     cache = CodeCache(store, tmp_path / "cache")
     cache.refresh()
-    cache.save()
     (copy,) = (tmp_path / "cache").glob("codes-*")
     manifest = copy / "manifest.json"
     match damage:
@@ -133,7 +129,6 @@ def test_a_folder_that_cannot_be_written_stops_nothing(store, tmp_path):
     fill(store, 0, 10)
     cache = CodeCache(store, tmp_path / "cache")
     cache.refresh()
-    cache.save()
     assert contents(cache) == truth(store)
 
 
@@ -144,7 +139,6 @@ def test_abandoned_drafts_are_removed_and_fresh_ones_left_alone(store, tmp_path)
     os.utime(tmp_path / "cache/.draft-old", (1, 1))
     cache = CodeCache(store, tmp_path / "cache")
     cache.refresh()
-    cache.save()
     assert {path.name for path in (tmp_path / "cache").glob(".draft*")} == {".draft-new"}
 
 
@@ -152,7 +146,6 @@ def test_new_codes_for_all_pictures_start_the_indexes_over(store, tmp_path):
     fill(store, 0, 6)
     cache = CodeCache(store, tmp_path / "cache")
     before = contents(cache)
-    cache.save()
     store.start_recoding("next")
     store.add_next_codes({i: record("x", 100 + i).codes for i in range(1, 7)}, encoder="next")
     store.finish_recoding("next", n_bits=32)

@@ -65,21 +65,29 @@ class CodeCache:
         self._regions = Index(8)
 
     def refresh(self) -> None:
-        """Take in whatever any process has changed in the store."""
-        with self._lock, self._store.reading():
+        """Take in whatever any process has changed in the store.
+
+        Much is first copied from the store to the folder, in bounded memory, and then mapped.
+        """
+        with self._lock:
             now = State(*self._store.state())
             if now == self._state:
                 return
-            known, self._state = self._state, None  # until all is read: an interruption starts over
-            if known is None or known.encoder != now.encoder:
-                known = self._start_over(now)
-            for batch in self._store.codes_after(known.last_id):
-                self._whole.add(batch.whole, batch.ids)
-                self._regions.add(batch.regions, batch.ids, batch.offsets)
-            removed = self._store.removed_after(known.last_removed)
-            self._whole.remove(removed)
-            self._regions.remove(removed)
-            self._state = now
+            self._copy_if_much_changed(now)
+            with self._store.reading():
+                self._follow(State(*self._store.state()))
+
+    def _follow(self, now: State) -> None:
+        known, self._state = self._state, None  # until all is read: an interruption starts over
+        if known is None or known.encoder != now.encoder:
+            known = self._start_over(now)
+        for batch in self._store.codes_after(known.last_id):
+            self._whole.add(batch.whole, batch.ids)
+            self._regions.add(batch.regions, batch.ids, batch.offsets)
+        removed = self._store.removed_after(known.last_removed)
+        self._whole.remove(removed)
+        self._regions.remove(removed)
+        self._state = now
 
     @contextlib.contextmanager
     def current(self) -> Iterator[tuple[Index, Index]]:
@@ -88,34 +96,40 @@ class CodeCache:
             self.refresh()
             yield self._whole, self._regions
 
-    def save(self) -> None:
-        """Write a copy for the next process, if reading what changed would take it long."""
-        with self._lock:
-            if self._state is None or not self._is_worth_writing(self._state):
-                return
-            with contextlib.suppress(OSError):
-                self._write()
+    def _copy_if_much_changed(self, now: State) -> None:
+        """Write a copy, for this process and the next, if reading what changed would take long."""
+        if self._copied is None:
+            self._copied = next((copy.state for copy in self._copies(now)), None)
+        since = self._copied
+        if since is None or since.encoder != now.encoder:
+            changes, held = now.last_id, 0
+        else:
+            changes, held = now.last_id - since.last_id + now.last_removed - since.last_removed, since.last_id
+        if changes <= max(WORTH_WRITING, held // 10):
+            return
+        self._copied = now  # also where it fails: not to be tried at every search
+        with contextlib.suppress(OSError):
+            self._write()
+            self._state = None
 
-    def _is_worth_writing(self, now: State) -> bool:
-        if self._copied is None or self._copied.encoder != now.encoder:
-            return now.last_id > WORTH_WRITING
-        changes = now.last_id - self._copied.last_id + now.last_removed - self._copied.last_removed
-        return changes > max(WORTH_WRITING, self._copied.last_id // 10)
+    def _copies(self, now: State) -> Iterator[_Copy]:
+        """The copies on disk that lead to this state."""
+        gallery_id, n_bits = self._store.info("gallery_id"), int(self._store.info("n_bits"))
+        for folder in sorted(self._folder.glob("codes-*")):
+            copy = _Copy.open(folder, gallery_id=gallery_id, n_bits=n_bits)
+            if copy is not None and _leads_to(copy.state, now):
+                yield copy
 
     def _start_over(self, now: State) -> State:
         """Begin with the copy on disk, if there is a good one; returns how far that leads."""
         n_bits = int(self._store.info("n_bits"))
-        for folder in sorted(self._folder.glob("codes-*")):
-            copy = _Copy.open(folder, gallery_id=self._store.info("gallery_id"), n_bits=n_bits)
+        for copy in self._copies(now):
             self._whole, self._regions = Index(n_bits), Index(n_bits)
-            if copy is not None and _leads_to(copy.state, now):
-                with contextlib.suppress(CodesError):  # damaged: the store has it all
-                    self._whole.add(copy.whole, copy.ids)
-                    self._regions.add(copy.regions, copy.ids, copy.offsets)
-                    self._copied = copy.state
-                    return copy.state
+            with contextlib.suppress(CodesError):  # damaged: the store has it all
+                self._whole.add(copy.whole, copy.ids)
+                self._regions.add(copy.regions, copy.ids, copy.offsets)
+                return copy.state
         self._whole, self._regions = Index(n_bits), Index(n_bits)
-        self._copied = None
         return State(now.encoder, 0, now.last_removed)
 
     def _write(self) -> None:
@@ -132,7 +146,6 @@ class CodeCache:
             target = self._folder / f"codes-{uuid.uuid4().hex}"
             old = list(self._folder.glob("codes-*"))
             draft.rename(target)
-            self._copied = state
             for folder in old:
                 shutil.rmtree(folder, ignore_errors=True)
         finally:

@@ -226,7 +226,6 @@ class Gallery:
         """Take in what other processes have changed; `search` does so by itself."""
         self._follow_encoder()
         self._codes.refresh()
-        self._codes.save()
 
     def _follow_encoder(self) -> None:
         """Load the gallery's encoder anew if some process has refitted it."""
