@@ -27,7 +27,7 @@ check: $(VENV)/.dev  ## Lint, strict types, and that imports only point down.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev  ## Every benchmark in its quick form; benchmarks/NAME.py without --quick for the committed figures.
+bench: $(VENV)/.bench  ## Every benchmark in its quick form; benchmarks/NAME.py without --quick for the committed figures.
 	for benchmark in benchmarks/[a-z]*.py; do $(BIN)/python $$benchmark --quick --out build/bench || exit 1; done
 
 wheel: $(VENV)/.dev  ## A wheel for this machine, in dist/.
@@ -35,7 +35,7 @@ wheel: $(VENV)/.dev  ## A wheel for this machine, in dist/.
 
 lock:  ## Renew requirements.lock from what pyproject.toml allows today.
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	PIP_CONSTRAINT= PIP_BUILD_CONSTRAINT= build/lock/bin/pip install -q 'scikit-build-core>=1.1' 'nanobind>=2.9' ninja -e '.[dev]'
+	PIP_CONSTRAINT= PIP_BUILD_CONSTRAINT= build/lock/bin/pip install -q 'scikit-build-core>=1.1' 'nanobind>=2.9' ninja -e '.[bench,dev]'
 	( echo "# Made by: make lock"; build/lock/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' ) > requirements.lock
 
 clean:  ## Remove the virtual environment and everything built.
@@ -52,3 +52,7 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml requirements.lock $(NATIVE)
 	$(BIN)/pip install -q -e '.[dev]'
 	touch $@
 	touch $(VENV)/.demo
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(BIN)/pip install -q -e '.[bench,dev]'
+	touch $@

@@ -30,13 +30,18 @@ class Target:
 
 
 def arguments(description: str | None) -> argparse.Namespace:
+    """The options of a benchmark that has no others."""
+    return parser(description).parse_args()
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
     """`--quick` ends within a minute and writes nothing unless `--out` says where."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="small sizes, within a minute")
     parser.add_argument("--out", type=Path, help="folder of the JSON; benchmarks/results for a full run")
-    return parser.parse_args()
+    return parser
 
 
 def machine() -> dict[str, Any]:

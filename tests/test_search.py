@@ -66,8 +66,8 @@ def brute_force(pictures, query, k, granularity):
 def test_a_ranking_is_what_comparing_with_everything_gives(gallery, query, k, granularity):
     pictures, removed, allow = gallery
     wholes, regions = indexes(pictures)
-    wholes.remove(np.array(sorted(removed), np.int64))
-    regions.remove(np.array(sorted(removed), np.int64))
+    wholes.remove_ids(np.array(sorted(removed), np.int64))
+    regions.remove_ids(np.array(sorted(removed), np.int64))
     ranking = rank(
         wholes,
         regions,

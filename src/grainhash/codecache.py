@@ -85,8 +85,8 @@ class CodeCache:
             self._whole.add(batch.whole, batch.ids)
             self._regions.add(batch.regions, batch.ids, batch.offsets)
         removed = self._store.removed_after(known.last_removed)
-        self._whole.remove(removed)
-        self._regions.remove(removed)
+        self._whole.remove_ids(removed)
+        self._regions.remove_ids(removed)
         self._state = now
 
     @contextlib.contextmanager

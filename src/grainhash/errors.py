@@ -11,6 +11,7 @@ GrainhashError
 │   ├── WhereError              a filter that does not parse or names nothing
 │   └── MetadataError           a metadata file that cannot be read
 ├── EncoderError                an encoder folder that is missing, foreign or damaged
+├── IndexFileError              a saved index, or a file of codes, that is missing, foreign or damaged
 ├── GalleryError                a gallery that cannot do what was asked
 │   ├── GalleryNotFound
 │   ├── GalleryFormatError      written by another version, or not a gallery
@@ -71,6 +72,10 @@ class MetadataError(InputError):
 
 class EncoderError(GrainhashError):
     """An encoder folder that is missing, of another format version, or damaged."""
+
+
+class IndexFileError(GrainhashError):
+    """A saved index or a file of codes that is missing, foreign or damaged, or that cannot be written."""
 
 
 class GalleryError(GrainhashError):

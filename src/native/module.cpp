@@ -1,75 +1,96 @@
 // The Python module `grainhash._native`; `_native.pyi` is its documentation.
 #include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
 
-#include <algorithm>
-#include <optional>
-#include <stdexcept>
+#include <string>
 #include <tuple>
-#include <utility>
-#include <vector>
 
+#include "arrays.h"
+#include "find.h"
+#include "kernels/kernels.h"
+#include "module.h"
 #include "scan.h"
 
 namespace nb = nanobind;
 
+namespace grainhash {
 namespace {
 
-using Codes = nb::ndarray<const std::uint8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-using Offsets = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Mask = nb::ndarray<const bool, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-template <class T>
-using Rows = nb::ndarray<nb::numpy, T, nb::ndim<2>>;
-
-// Hands a vector over to NumPy without copying it.
-template <class T>
-Rows<T> to_numpy(std::vector<T> values, std::size_t n_rows, std::size_t n_columns) {
-  auto* owned = new std::vector<T>(std::move(values));
-  nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-  return Rows<T>(owned->data(), {n_rows, n_columns}, owner);
-}
-
-// Offsets are the one argument that could lead the scan outside of the codes.
-void check_offsets(const Offsets& offsets, std::size_t n_codes) {
-  const std::size_t n = offsets.shape(0);
-  bool fits = n > 0 && offsets.data()[0] == 0 && offsets.data()[n - 1] == static_cast<std::int64_t>(n_codes);
-  for (std::size_t i = 1; fits && i < n; ++i) fits = offsets.data()[i - 1] <= offsets.data()[i];
-  if (!fits) throw std::invalid_argument("offsets must ascend from 0 to the number of codes");
-}
-
-std::tuple<Rows<std::int32_t>, Rows<std::int64_t>, Rows<std::int64_t>> knn(
-    const Codes& codes, const std::optional<Offsets>& offsets, const Codes& queries, std::size_t k,
-    const std::optional<Mask>& allow, std::size_t n_threads) {
-  if (codes.shape(1) == 0 || codes.shape(1) != queries.shape(1)) {
-    throw std::invalid_argument("codes and queries must have the same width, at least a byte");
-  }
-  if (n_threads == 0) throw std::invalid_argument("n_threads must be at least 1");
-  if (offsets) check_offsets(*offsets, codes.shape(0));
-  const std::size_t n_items = offsets ? offsets->shape(0) - 1 : codes.shape(0);
-  if (allow && allow->shape(0) != n_items) throw std::invalid_argument("allow must have one entry an item");
-
-  const grainhash::Collection collection{codes.data(), codes.shape(1), offsets ? offsets->data() : nullptr,
-                                         allow ? allow->data() : nullptr, n_items};
-  grainhash::Neighbours neighbours;
+std::tuple<Rows2<std::int32_t>, Rows2<std::int64_t>, Rows2<std::int64_t>> bind_knn(
+    const Codes& codes, std::size_t n_bytes, const std::optional<Offsets>& offsets, const Codes& queries,
+    std::size_t k, const std::optional<Mask>& allow, std::size_t n_threads) {
+  const Collection collection = collection_of(codes, n_bytes, offsets, allow);
+  check_queries(queries, n_bytes);
+  check_threads(n_threads);
+  const std::size_t n_queries = queries.shape(0);
+  Found found;
+  std::size_t n_found = 0;
   {
     nb::gil_scoped_release release;
-    k = std::min(k, collection.n_eligible());
-    neighbours = grainhash::knn(collection, queries.data(), queries.shape(0), k, n_threads);
+    found = knn(collection, queries.data(), n_queries, k, n_threads);
+    n_found = n_queries ? found.distances.size() / n_queries : std::min(k, collection.n_eligible());
+    for (std::size_t q = 0; q <= n_queries; ++q) {
+      if (found.limits[q] != static_cast<std::int64_t>(q * n_found)) throw std::invalid_argument("offsets do not ascend");
+    }
   }
-  const std::size_t n_queries = queries.shape(0);
-  return {to_numpy(std::move(neighbours.distances), n_queries, k),
-          to_numpy(std::move(neighbours.positions), n_queries, k),
-          to_numpy(std::move(neighbours.members), n_queries, k)};
+  return {to_numpy(std::move(found.distances), n_queries, n_found),
+          to_numpy(std::move(found.positions), n_queries, n_found),
+          to_numpy(std::move(found.members), n_queries, n_found)};
+}
+
+std::tuple<Column<std::int64_t>, Column<std::int32_t>, Column<std::int64_t>, Column<std::int64_t>> bind_range_search(
+    const Codes& codes, std::size_t n_bytes, const std::optional<Offsets>& offsets, const Codes& queries,
+    std::int32_t radius, const std::optional<Mask>& allow, std::size_t n_threads) {
+  const Collection collection = collection_of(codes, n_bytes, offsets, allow);
+  check_queries(queries, n_bytes);
+  check_threads(n_threads);
+  if (radius < 0) throw std::invalid_argument("radius must be at least 0");
+  Found found;
+  {
+    nb::gil_scoped_release release;
+    found = range_search(collection, queries.data(), queries.shape(0), radius, n_threads);
+  }
+  return {to_numpy(std::move(found.limits)), to_numpy(std::move(found.distances)),
+          to_numpy(std::move(found.positions)), to_numpy(std::move(found.members))};
+}
+
+Column<std::int64_t> bind_find(const Offsets& ids, const Offsets& wanted) {
+  std::vector<std::int64_t> positions(wanted.shape(0));
+  {
+    nb::gil_scoped_release release;
+    find(ids.data(), ids.shape(0), wanted.data(), wanted.shape(0), positions.data());
+  }
+  return to_numpy(std::move(positions));
+}
+
+std::vector<std::string> kernel_names() {
+  std::vector<std::string> names;
+  for (const Kernels* offered : all_kernels()) names.emplace_back(offered->name);
+  return names;
+}
+
+void use_kernel(const std::string& name) {
+  if (!use_kernels(name)) throw std::invalid_argument("this processor or this build has no kernel " + name);
 }
 
 }  // namespace
+}  // namespace grainhash
 
 NB_MODULE(_native, module) {
+  using namespace grainhash;
   module.doc() = "Native kernels of grainhash.index.";
   // Without `noconvert` an array of another dtype or layout would be copied without a word.
-  module.def("knn", &knn, nb::arg("codes").noconvert(), nb::arg("offsets").noconvert().none(),
-             nb::arg("queries").noconvert(), nb::arg("k"), nb::arg("allow").noconvert().none(),
-             nb::arg("n_threads"));
+  module.def("knn", &bind_knn, nb::arg("codes").noconvert(), nb::arg("n_bytes"), nb::arg("offsets").noconvert().none(),
+             nb::arg("queries").noconvert(), nb::arg("k"), nb::arg("allow").noconvert().none(), nb::arg("n_threads"));
+  module.def("range_search", &bind_range_search, nb::arg("codes").noconvert(), nb::arg("n_bytes"),
+             nb::arg("offsets").noconvert().none(), nb::arg("queries").noconvert(), nb::arg("radius"),
+             nb::arg("allow").noconvert().none(), nb::arg("n_threads"));
+  module.def("find", &bind_find, nb::arg("ids").noconvert(), nb::arg("wanted").noconvert());
+  module.def("kernels", &kernel_names);
+  module.def("kernel", [] { return std::string(kernels().name); });
+  module.def("use_kernel", &use_kernel, nb::arg("name"));
+  bind_multi_index(module);
 }

@@ -1,180 +1,248 @@
 #include "scan.h"
 
-#include <algorithm>
 #include <cstring>
-#include <future>
+#include <limits>
+#include <memory>
+#include <new>
 
-#include "distances.h"
+#include "kernels/kernels.h"
+#include "threads.h"
 #include "top_k.h"
 
 namespace grainhash {
 namespace {
 
-constexpr std::size_t kBlockBytes = 16 << 10;   // codes that stay in L1 while all queries pass over them
+constexpr std::size_t kTileBytes = 8 << 10;     // codes that stay in L1 while the queries pass over them
+constexpr std::size_t kFirstRows = 256;         // codes that give each query a limit before blocks are compared
 constexpr std::size_t kThreadBytes = 1 << 20;   // compared bytes that are worth starting a thread
-constexpr std::size_t kQueries = 64;            // scanned together
+constexpr std::size_t kQueries = 1024;          // scanned together
 constexpr std::size_t kBufferedHits = 1 << 20;  // bound on the k of those queries together
-constexpr std::size_t kMaxThreads = 1024;
 
-// One thread's share: items `begin` to `end` against a few queries.
+struct Queries {
+  const std::uint8_t* codes;
+  std::size_t n;
+  std::size_t n_bytes;
+
+  const std::uint8_t* operator[](std::size_t q) const { return codes + q * n_bytes; }
+  Queries part(std::size_t begin, std::size_t count) const { return {(*this)[begin], count, n_bytes}; }
+};
+
+constexpr std::align_val_t kAligned{64};
+
+struct Delete {
+  void operator()(void* memory) const { ::operator delete(memory, kAligned); }
+};
+using Memory = std::unique_ptr<void, Delete>;
+
+std::size_t lowest_bit(std::uint64_t word) {
+#if defined(__GNUC__)
+  return static_cast<std::size_t>(__builtin_ctzll(word));
+#else
+  std::size_t bit = 0;
+  while (!((word >> bit) & 1)) ++bit;
+  return bit;
+#endif
+}
+
+// One thread's share: items `begin` to before `end` against some queries. `Best` is what is kept of
+// the hits of a query.
+//
+// Whatever the items are, codes are compared in one stream. Only a code nearer than its query's limit
+// is looked at again, for its item; so a best of many regions costs hardly more than a scan of them.
+template <class Best>
 class RangeScan {
  public:
-  RangeScan(const Collection& collection, const std::uint8_t* queries, std::size_t n_queries, std::size_t k)
+  RangeScan(const Collection& collection, const Queries& queries, std::size_t begin, std::size_t end,
+            const Best& nothing)
       : collection_(collection),
         queries_(queries),
-        kernel_(distances_kernel(collection.n_bytes)),
-        block_(std::max<std::size_t>(kBlockBytes / collection.n_bytes, 1)),
-        top_(n_queries, TopK(k, collection.n_bytes * 8)) {}
+        kernels_(grainhash::kernels()),
+        end_item_(end),
+        item_(begin),
+        first_(collection.offsets ? collection.first(begin) : begin),
+        last_(collection.offsets ? (end == collection.n_items ? collection.n_codes : collection.first(end)) : end),
+        best_(queries.n, nothing),
+        last_items_(queries.n, -1) {}
 
-  std::vector<TopK> run(std::size_t begin, std::size_t end) {
-    while (begin < end) {
-      const std::size_t stop = block_end(begin, end);
-      if (allows_any(begin, stop)) scan_block(begin, stop);
-      begin = stop;
+  std::vector<Best> run() {
+    const BatchKernel& batch = kernels_.batch(queries_.n_bytes);
+    const bool worth = queries_.n >= batch.worth_from && last_ > first_ && last_ - first_ >= batch.block;
+    if (worth) {
+      const std::size_t begin = std::min(first_ + kFirstRows, last_);
+      scan_rows(first_, begin);
+      scan_blocks(batch, begin);
+    } else {
+      scan_rows(first_, last_);
     }
-    return std::move(top_);
+    return std::move(best_);
   }
 
  private:
-  // Whole items, as many as fill a block, and at least one.
-  std::size_t block_end(std::size_t begin, std::size_t end) const {
-    if (!collection_.offsets) return std::min(begin + block_, end);
-    const std::size_t last_code = collection_.first_code(begin) + block_;
-    std::size_t stop = begin + 1;
-    while (stop < end && collection_.first_code(stop + 1) <= last_code) ++stop;
-    return stop;
+  Rows rows(std::size_t begin, std::size_t n) const {
+    return {collection_.code(begin), n, collection_.stride, collection_.n_bytes};
   }
 
-  bool allows_any(std::size_t begin, std::size_t stop) const {
-    return !collection_.allow || std::memchr(collection_.allow + begin, 1, stop - begin) != nullptr;
+  // With a filter, whether any code of a block may be a hit; true where that would take long to say.
+  bool allows_any(std::size_t begin, std::size_t n) const {
+    return !collection_.allow || collection_.offsets || std::memchr(collection_.allow + begin, 1, n) != nullptr;
   }
 
-  void scan_block(std::size_t begin, std::size_t stop) {
-    const std::size_t first = collection_.first_code(begin);
-    const std::size_t n_codes = collection_.first_code(stop) - first;
-    const std::uint8_t* codes = collection_.codes + first * collection_.n_bytes;
-    if (distances_.size() < n_codes) distances_.resize(n_codes);
-    for (std::size_t q = 0; q < top_.size(); ++q) {
-      const std::uint8_t* query = queries_ + q * collection_.n_bytes;
-      const std::int32_t least = kernel_(query, codes, n_codes, collection_.n_bytes, distances_.data());
-      if (least >= top_[q].threshold()) continue;
-      if (collection_.offsets) {
-        select_groups(begin, stop, top_[q]);
-      } else {
-        select_codes(begin, stop, top_[q]);
+  void scan_rows(std::size_t first, std::size_t last) {
+    const std::size_t tile = std::max<std::size_t>(kTileBytes / collection_.stride, 1);
+    std::vector<std::int32_t> distances(tile);
+    for (std::size_t begin = first; begin < last; begin += tile) {
+      const std::size_t n = std::min(tile, last - begin);
+      if (!allows_any(begin, n)) continue;
+      for (std::size_t q = 0; q < queries_.n; ++q) {
+        if (kernels_.least(queries_[q], rows(begin, n)) >= best_[q].limit()) continue;
+        kernels_.distances(queries_[q], rows(begin, n), distances.data());
+        for (std::size_t i = 0; i < n; ++i) {
+          if (distances[i] < best_[q].limit()) offer(q, begin + i, distances[i]);
+        }
       }
     }
   }
 
-  void select_codes(std::size_t begin, std::size_t stop, TopK& top) const {
-    const std::int32_t* distance = distances_.data();
-    std::int32_t threshold = top.threshold();
-    for (std::size_t item = begin; item < stop; ++item, ++distance) {
-      if (*distance < threshold && collection_.allows(item)) {
-        top.push({*distance, static_cast<std::int64_t>(item), 0});
-        threshold = top.threshold();
+  void scan_blocks(const BatchKernel& batch, std::size_t first) {
+    const Memory memory(::operator new(batch.memory_bytes(queries_.n, queries_.n_bytes), kAligned));
+    batch.prepare(memory.get(), queries_.codes, queries_.n, queries_.n_bytes);
+    for (std::size_t q = 0; q < queries_.n; ++q) batch.set_limit(memory.get(), q, best_[q].limit());
+    std::vector<BlockHit> hits(queries_.n * batch.hits_a_query);
+    for (std::size_t begin = first; begin < last_; begin += batch.block) {
+      const std::size_t n = std::min(batch.block, last_ - begin);
+      if (!allows_any(begin, n)) continue;
+      const std::size_t n_hits = batch.below(memory.get(), rows(begin, n), last_ - begin - n, hits.data());
+      for (std::size_t h = 0; h < n_hits; ++h) {
+        offer_hit(hits[h], batch.n_words, begin, n);
+        batch.set_limit(memory.get(), hits[h].query, best_[hits[h].query].limit());
       }
     }
   }
 
-  void select_groups(std::size_t begin, std::size_t stop, TopK& top) const {
-    const std::int32_t* distance = distances_.data();
-    std::int32_t threshold = top.threshold();
-    for (std::size_t item = begin; item < stop; ++item) {
-      const std::int32_t* group_end = distance + (collection_.offsets[item + 1] - collection_.offsets[item]);
-      // An empty group keeps the threshold, so it is never below it.
-      std::int32_t best = threshold;
-      for (const std::int32_t* d = distance; d < group_end; ++d) best = std::min(best, *d);
-      if (best < threshold && collection_.allows(item)) {
-        top.push({best, static_cast<std::int64_t>(item), std::find(distance, group_end, best) - distance});
-        threshold = top.threshold();
+  // The codes of a hit, by ascending position.
+  void offer_hit(const BlockHit& hit, std::size_t n_words, std::size_t begin, std::size_t n) {
+    std::uint64_t any = 0;
+    for (std::size_t w = 0; w < n_words; ++w) any |= hit.words[w];
+    for (; any; any &= any - 1) {
+      const std::size_t bit = lowest_bit(any);
+      for (std::size_t w = 0; w < n_words; ++w) {
+        const std::size_t i = hit.first + bit * n_words + w;
+        if (!((hit.words[w] >> bit) & 1) || i >= n) continue;
+        std::int32_t distance;
+        kernels_.distances(queries_[hit.query], rows(begin + i, 1), &distance);
+        if (distance < best_[hit.query].limit()) offer(hit.query, begin + i, distance);
       }
-      distance = group_end;
     }
+  }
+
+  // A code nearer than the limit. Codes come by ascending position, so those of an item follow each
+  // other, and items come by ascending position too.
+  void offer(std::size_t q, std::size_t position, std::int32_t distance) {
+    if (collection_.offsets) {
+      offer_group(q, position);
+    } else if (collection_.allows(position)) {
+      best_[q].push({distance, static_cast<std::int64_t>(position), 0});
+    }
+  }
+
+  void offer_group(std::size_t q, std::size_t position) {
+    const std::size_t item = collection_.item_of(position, item_, end_item_);
+    if (last_items_[q] == static_cast<std::int64_t>(item)) return;
+    last_items_[q] = static_cast<std::int64_t>(item);
+    if (q + 1 == queries_.n) item_ = item;
+    if (!collection_.allows(item)) return;
+    const std::size_t first = collection_.first(item), last = collection_.last(item);
+    if (first >= last) return;
+    if (group_.size() < last - first) group_.resize(last - first);
+    kernels_.distances(queries_[q], rows(first, last - first), group_.data());
+    const auto* nearest = std::min_element(group_.data(), group_.data() + (last - first));
+    best_[q].push({*nearest, static_cast<std::int64_t>(item), nearest - group_.data()});
   }
 
   const Collection& collection_;
-  const std::uint8_t* queries_;
-  Distances kernel_;
-  std::size_t block_;  // codes
-  std::vector<TopK> top_;
-  std::vector<std::int32_t> distances_;
+  const Queries queries_;
+  const Kernels& kernels_;
+  std::size_t end_item_;
+  std::size_t item_;   // no later code belongs to an item before this
+  std::size_t first_;  // of the codes
+  std::size_t last_;
+  std::vector<Best> best_;
+  std::vector<std::int64_t> last_items_;  // that each query has seen
+  std::vector<std::int32_t> group_;       // distances of one item's codes
 };
 
 // Splits the items into `n` ranges of about as many codes each: `n + 1` ascending bounds.
 std::vector<std::size_t> split(const Collection& collection, std::size_t n) {
-  const std::size_t n_codes = collection.first_code(collection.n_items);
   std::vector<std::size_t> bounds(n + 1, 0);
   for (std::size_t i = 1; i < n; ++i) {
-    const std::size_t code = n_codes / n * i;
-    bounds[i] = code;
-    if (collection.offsets) {
-      const std::int64_t* offsets = collection.offsets;
-      const auto target = static_cast<std::int64_t>(code);
-      bounds[i] = std::lower_bound(offsets, offsets + collection.n_items, target) - offsets;
-    }
+    const std::size_t code = collection.n_codes / n * i;
+    bounds[i] = std::max(bounds[i - 1], collection.offsets ? collection.item_of(code, 0, collection.n_items) : code);
   }
   bounds[n] = collection.n_items;
   return bounds;
 }
 
-// The hits of every thread's range for a few queries; `[range][query]`.
-std::vector<std::vector<TopK>> scan(const Collection& collection, const std::uint8_t* queries,
-                                    std::size_t n_queries, std::size_t k, std::size_t n_threads) {
-  const std::size_t bytes = collection.first_code(collection.n_items) * collection.n_bytes * n_queries;
-  n_threads = std::min({n_threads, kMaxThreads, 1 + bytes / kThreadBytes});
-  const std::vector<std::size_t> bounds = split(collection, n_threads);
-  const auto scan_range = [&](std::size_t i) {
-    return RangeScan(collection, queries, n_queries, k).run(bounds[i], bounds[i + 1]);
-  };
-
-  // A future's destructor waits for its thread and `get` throws what the thread threw, so that no
-  // failure, not even to start a thread, leaves one running.
-  std::vector<std::future<std::vector<TopK>>> others;
-  for (std::size_t i = 1; i < n_threads; ++i) {
-    others.push_back(std::async(std::launch::async, scan_range, i));
+void append(Found& found, const std::vector<Hit>& hits) {
+  for (const Hit& hit : hits) {
+    found.distances.push_back(hit.distance);
+    found.positions.push_back(hit.position);
+    found.members.push_back(hit.member);
   }
-  std::vector<std::vector<TopK>> ranges;
-  ranges.push_back(scan_range(0));
-  for (auto& other : others) ranges.push_back(other.get());
-  return ranges;
+  found.limits.push_back(static_cast<std::int64_t>(found.distances.size()));
 }
 
-void append(Neighbours& neighbours, const std::vector<Hit>& hits) {
-  for (const Hit& hit : hits) {
-    neighbours.distances.push_back(hit.distance);
-    neighbours.positions.push_back(hit.position);
-    neighbours.members.push_back(hit.member);
+// Scans for all queries, `together` at a time, and keeps of each what `nothing` grows into.
+template <class Best>
+Found scan(const Collection& collection, const Queries& queries, std::size_t together, const Best& nothing,
+           std::size_t n_threads) {
+  Found found;
+  for (std::size_t begin = 0; begin < queries.n; begin += together) {
+    const Queries part = queries.part(begin, std::min(together, queries.n - begin));
+    const std::size_t bytes = collection.n_codes * collection.n_bytes * part.n;
+    const std::size_t n = std::min({n_threads, kMaxThreads, 1 + bytes / kThreadBytes});
+    const std::vector<std::size_t> bounds = split(collection, n);
+    auto ranges = on_threads(n, [&](std::size_t i) {
+      return RangeScan<Best>(collection, part, bounds[i], bounds[i + 1], nothing).run();
+    });
+    for (std::size_t q = 0; q < part.n; ++q) {
+      // Ranges come in the order of their positions, which is the order that `Best` asks for.
+      Best best = nothing;
+      for (auto& range : ranges) {
+        for (const Hit& hit : range[q].sorted()) {
+          if (hit.distance < best.limit()) best.push(hit);
+        }
+      }
+      append(found, best.sorted());
+    }
   }
+  return found;
 }
 
 }  // namespace
 
-std::size_t Collection::n_eligible() const {
-  if (!offsets) return allow ? std::count(allow, allow + n_items, true) : n_items;
-  std::size_t n = 0;
-  for (std::size_t item = 0; item < n_items; ++item) n += allows(item) && offsets[item] < offsets[item + 1];
-  return n;
+Found knn(const Collection& collection, const std::uint8_t* queries, std::size_t n_queries, std::size_t k,
+          std::size_t n_threads) {
+  k = std::min(k, collection.n_items);
+  Found found;
+  if (k == 0) {
+    found.limits.resize(n_queries + 1, 0);
+    return found;
+  }
+  const std::size_t together = std::clamp<std::size_t>(kBufferedHits / k, 1, kQueries);
+  const TopK nothing(k, collection.n_bytes * 8);
+  return scan(collection, {queries, n_queries, collection.n_bytes}, together, nothing, n_threads);
 }
 
-Neighbours knn(const Collection& collection, const std::uint8_t* queries, std::size_t n_queries,
-               std::size_t k, std::size_t n_threads) {
-  Neighbours neighbours;
-  if (k == 0) return neighbours;
-  const std::size_t together = std::clamp<std::size_t>(kBufferedHits / k, 1, kQueries);
-  for (std::size_t q = 0; q < n_queries; q += together) {
-    const std::size_t n = std::min(together, n_queries - q);
-    auto ranges = scan(collection, queries + q * collection.n_bytes, n, k, n_threads);
-    for (std::size_t i = 0; i < n; ++i) {
-      // Ranges come in the order of their positions, which is the order that `TopK` asks for.
-      TopK best(k, collection.n_bytes * 8);
-      for (auto& range : ranges) {
-        for (const Hit& hit : range[i].sorted()) best.push(hit);
-      }
-      append(neighbours, best.sorted());
-    }
+Found range_search(const Collection& collection, const std::uint8_t* queries, std::size_t n_queries,
+                   std::int32_t radius, std::size_t n_threads) {
+  const auto n_bits = static_cast<std::int32_t>(collection.n_bytes * 8);
+  if (collection.n_items == 0) {
+    Found found;
+    found.limits.resize(n_queries + 1, 0);
+    return found;
   }
-  return neighbours;
+  const AllNear nothing(std::min(radius, n_bits), collection.n_bytes * 8);
+  return scan(collection, {queries, n_queries, collection.n_bytes}, kQueries, nothing, n_threads);
 }
 
 }  // namespace grainhash

@@ -1,39 +1,30 @@
-// Exact k nearest items of a collection of codes, by a scan over all of them.
+// Exact search by a scan over all codes.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
+#include "collection.h"
+
 namespace grainhash {
 
-// Items of one code each, or of the run of codes that `offsets` gives them. Nothing is owned.
-struct Collection {
-  const std::uint8_t* codes;
-  std::size_t n_bytes;          // of one code
-  const std::int64_t* offsets;  // n_items + 1, ascending from 0; null where an item is one code
-  const bool* allow;            // n_items; null where every item may be a hit
-  std::size_t n_items;
-
-  std::size_t first_code(std::size_t item) const {
-    return offsets ? static_cast<std::size_t>(offsets[item]) : item;
-  }
-  bool allows(std::size_t item) const { return !allow || allow[item]; }
-
-  // Items that can be hits: allowed, with at least one code.
-  std::size_t n_eligible() const;
-};
-
-// `k` results for each query, in rows ordered by (distance, position).
-struct Neighbours {
+// Results for each query, in rows ordered by (distance, position). Row `q` has the entries from
+// `limits[q]` to before `limits[q + 1]`.
+struct Found {
+  std::vector<std::int64_t> limits{0};
   std::vector<std::int32_t> distances;
   std::vector<std::int64_t> positions;  // of the item in the collection
   std::vector<std::int64_t> members;    // of its best code among its codes, the lowest of equals
 };
 
-// Finds the `k` items nearest to each query, for `k` of at most `n_eligible()`. The answer does
+// The `k` items nearest to each query, or as many as are allowed and have a code. The answer does
 // not depend on `n_threads`, which is an upper bound: little work runs on fewer.
-Neighbours knn(const Collection& collection, const std::uint8_t* queries, std::size_t n_queries,
-               std::size_t k, std::size_t n_threads);
+Found knn(const Collection& collection, const std::uint8_t* queries, std::size_t n_queries, std::size_t k,
+          std::size_t n_threads);
+
+// All items at a distance of at most `radius` from each query.
+Found range_search(const Collection& collection, const std::uint8_t* queries, std::size_t n_queries,
+                   std::int32_t radius, std::size_t n_threads);
 
 }  // namespace grainhash

@@ -1,0 +1,80 @@
+"""Asymmetric order: the nearest by Hamming distance, ordered anew by how sure the query is of its bits.
+
+A bit of the query is the sign of a real number, its projection. Where that is near 0, the other bit
+was almost as good, so a difference there should cost little: the asymmetric distance is the sum of
+the sizes of the projections over the bits that differ (Gordo, Perronnin, Gong, Lazebnik 2014). It
+is computed on whole numbers, so the order is the same on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grainhash.codes import pack
+from grainhash.errors import CodesError
+from grainhash.index import kernels
+from grainhash.index.answers import Neighbours
+from grainhash.index.segment import Segment
+from grainhash.types import Codes
+
+STEPS = 2**20
+"""The largest projection of a query becomes this number; 1024 of them fit into an int32."""
+
+Reals = NDArray[np.float32] | NDArray[np.float64]
+
+
+def check_projections(projections: Reals, queries: Codes) -> NDArray[np.float64]:
+    """Projections `(n_queries, n_bits)` as float64.
+
+    Raises:
+        CodesError: wrong dtype or shape, numbers that are not finite, signs that are not the queries' bits.
+    """
+    array = np.asarray(projections)
+    expected = len(queries), queries.shape[1] * 8
+    if array.dtype not in (np.float32, np.float64) or array.shape != expected:
+        raise CodesError(
+            f"projections are {array.dtype} {array.shape}; "
+            f"for these queries they are float32 or float64 {expected}"
+        )
+    wrong = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    if len(wrong):
+        raise CodesError(f"the projections of query {wrong[0]} hold NaN or infinity")
+    wrong = np.flatnonzero((pack(array) != queries).any(axis=1))
+    if len(wrong):
+        raise CodesError(f"the signs of the projections of query {wrong[0]} are not its bits; pack them anew")
+    return array.astype(np.float64)
+
+
+def reordered(
+    found: Neighbours,
+    segments: Sequence[Segment],
+    queries: Codes,
+    projections: NDArray[np.float64],
+    k: int,
+) -> Neighbours:
+    """The `k` first of what was found by (asymmetric distance, id), with the members nearest by it."""
+    sizes = np.abs(projections)
+    largest = sizes.max(axis=1, keepdims=True)
+    weights = np.rint(sizes / np.where(largest > 0, largest, 1.0) * STEPS).astype(np.int32)
+    sums, members = np.empty_like(found.distances), np.empty_like(found.members)
+    for segment in segments:
+        positions = segment.find(found.ids.ravel()).reshape(found.ids.shape)
+        here = positions >= 0
+        if here.any():
+            of_segment = kernels.asymmetric(
+                segment.codes, segment.offsets, queries, weights, np.where(here, positions, 0)
+            )
+            sums[here], members[here] = of_segment[0][here], of_segment[1][here]
+    first = np.lexsort((found.ids, sums))[:, :k]
+    sums = np.take_along_axis(sums, first, axis=1)
+    with np.errstate(over="ignore"):  # only projections beyond 1e35 come to infinity
+        distances = (sums / STEPS * largest).astype(np.float32)
+    return Neighbours(
+        np.take_along_axis(found.distances, first, axis=1),
+        np.take_along_axis(found.ids, first, axis=1),
+        np.take_along_axis(members, first, axis=1),
+        distances,
+    )

@@ -1,0 +1,70 @@
+// The innermost loops of a scan, once for each instruction set, and the choice between them.
+//
+// Every kernel computes the same numbers. They differ in how many codes they take at a time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace grainhash {
+
+// Where codes lie: `n` of them, `stride` bytes apart, of which the first `n_bytes` are compared.
+struct Rows {
+  const std::uint8_t* codes;
+  std::size_t n;
+  std::size_t stride;
+  std::size_t n_bytes;
+};
+
+// Some codes of a block that are nearer to a query than its limit: bit `b` of word `w` stands for the
+// code at `first + b * n_words + w` of the block. Bits past the end of the block mean nothing.
+struct BlockHit {
+  std::size_t query;
+  std::size_t first;
+  std::uint64_t words[8];
+};
+
+// Many queries against blocks of codes. What it keeps lies in one piece of memory, aligned to 64
+// bytes, which belongs to the caller and to one thread.
+struct BatchKernel {
+  std::size_t block;         // codes in a block, at most
+  std::size_t n_words;       // of a hit
+  std::size_t hits_a_query;  // of a block, at most
+  std::size_t worth_from;    // so many queries or more
+
+  std::size_t (*memory_bytes)(std::size_t n_queries, std::size_t n_bytes);
+  void (*prepare)(void* memory, const std::uint8_t* queries, std::size_t n_queries, std::size_t n_bytes);
+
+  // Asks for codes nearer than `limit`, which is at least 0.
+  void (*set_limit)(void* memory, std::size_t query, std::int32_t limit);
+
+  // Compares a block with all queries and returns how many hits there are; those of one query come by
+  // ascending position. `n_after` codes follow the block in memory and are fetched ahead.
+  std::size_t (*below)(void* memory, const Rows& rows, std::size_t n_after, BlockHit* hits);
+};
+
+struct Kernels {
+  const char* name;
+
+  // The least distance from `query` to `n >= 1` codes.
+  std::int32_t (*least)(const std::uint8_t* query, const Rows& rows);
+
+  // All of them.
+  void (*distances)(const std::uint8_t* query, const Rows& rows, std::int32_t* out);
+
+  // The fastest for codes of that width.
+  const BatchKernel& (*batch)(std::size_t n_bytes);
+};
+
+// Those that this processor runs, the fastest first.
+const std::vector<const Kernels*>& all_kernels();
+
+// The one in use: the fastest, unless another was asked for.
+const Kernels& kernels();
+
+// Returns whether there is one of that name. For tests; not while a search runs.
+bool use_kernels(const std::string& name);
+
+}  // namespace grainhash
