@@ -73,7 +73,7 @@ QUICK = Scale(
     grown=(5_000, 20_000),
     recall=5_000,
     mapped=200_000,
-    effort=Effort(one=1, batches=1, batches_k100=1),
+    effort=Effort(one=1, batches=1, batches_k100=1, again=3),
 )
 
 
@@ -171,8 +171,8 @@ def groups_stage(scale: Scale) -> dict[str, Any]:
 
 def recall_stage(scale: Scale) -> dict[str, Any]:
     """Approximate indexes on clustered codes."""
-    found = [recall("clustered", scale.recall, n_bits, scale.effort.batches_k100, 2) for n_bits in (64, 256)]
-    return {"widths": found}
+    n_rounds, widths = scale.effort.batches_k100, (64, 256)
+    return {"widths": [recall("clustered", scale.recall, n_bits, n_rounds) for n_bits in widths]}
 
 
 def growth_stage(scale: Scale) -> dict[str, Any]:

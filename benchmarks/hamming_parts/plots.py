@@ -27,17 +27,18 @@ class Look:
     colour: str
     marker: str
     line: str = "-"
+    size: float = 7
 
 
 LOOKS = {
     "read": Look("reading the codes", GREY, "", ":"),
-    "scan": Look("grainhash scan", "#0072B2", "o"),
+    "scan": Look("grainhash scan", "#0072B2", "o", size=10),
     "auto": Look("grainhash auto", "#009E73", "D"),
     "multi-index": Look("multi-index", "#009E73", "D"),
     "faiss-flat": Look("FAISS Flat", "#D55E00", "s"),
     "usearch-exact": Look("usearch exact", "#B0619A", "^"),
     "numpy": Look("NumPy", "#A67C00", "v"),
-    "grainhash scan": Look("grainhash scan", "#0072B2", "o"),
+    "grainhash scan": Look("grainhash scan", "#0072B2", "o", size=10),
     "grainhash auto": Look("grainhash auto", "#009E73", "D"),
     "FAISS Flat": Look("FAISS Flat", "#D55E00", "s"),
     "FAISS HNSW": Look("FAISS HNSW", "#D55E00", "^", "--"),
@@ -161,7 +162,7 @@ def _line(panel: Any, way: str, points: Sequence[tuple[float, float]]) -> None:
         marker=look.marker,
         linestyle=look.line,
         linewidth=2,
-        markersize=7,
+        markersize=look.size,
         label=look.label,
         zorder=4 if look.label.startswith("grainhash") else 3,
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from grainhash.encoder.network import usable_cores
 from grainhash.index import Index
 from grainhash.types import Codes
 from hamming_parts.data import Data, synthetic
@@ -24,14 +25,14 @@ Setting = tuple[str, Callable[[], None]]
 """Its name, and what brings it about."""
 
 
-def recall(name: str, n: int, n_bits: int, n_rounds: int, n_threads: int) -> dict[str, Any]:
+def recall(name: str, n: int, n_bits: int, n_rounds: int) -> dict[str, Any]:
     """One entry for each index and setting: seconds to build, queries a second, recall."""
     data = synthetic(name, n, n_bits)
     entries = []
     tenth: Any = None
     for kind, build in BUILDERS.items():
         started = perf_counter()
-        way, settings = build(data.codes, n_threads)
+        way, settings = build(data.codes, usable_cores())
         build_seconds = perf_counter() - started
         for setting, apply in settings:
             apply()

@@ -57,9 +57,9 @@ def take_turns(contenders: Mapping[Any, Call], n_rounds: int) -> dict[Any, Timed
 
 
 def _warmed_up(call: Call) -> float:
-    """Seconds that a call takes: the least of a few, unless one is slow already."""
+    """Seconds that a call takes: the least of a few, unless one fills a round already."""
     (seconds,) = _time(call, 1)
-    return seconds if seconds > SLOW_SECONDS else min(_time(call, 3))
+    return seconds if seconds > LEAST_SECONDS else min(_time(call, 3))
 
 
 def _time(call: Call, n: int) -> list[float]:

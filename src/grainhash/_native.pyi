@@ -75,10 +75,9 @@ def multi_index_knn(
 ) -> tuple[NDArray[int32], NDArray[int64], NDArray[int64], NDArray[bool_]]:
     """Find the `k` nearest items with the tables of `multi_index_build`; see `reference`.
 
-    `budget` is in estimated nanoseconds a query, as of `multi_index_cost`. A query that would exceed it
-    is given up, except that it may cost ten times as much where what it found says that it ends by
-    then, or where all queries given up stay within a budget each on average. Offsets, starts and
-    entries may hold anything: damage makes wrong answers, or queries that are not finished.
+    `budget` is how many estimated nanoseconds, as of `multi_index_cost`, a query may waste on average if it
+    is given up. One that is likely to end well may cost ten times as much; see `multi_index.h`. Offsets,
+    starts and entries may hold anything: damage makes wrong answers, or queries that are not finished.
 
     Raises:
         TypeError: an array of another dtype, number of dimensions or layout.
@@ -99,8 +98,8 @@ def multi_index_range(
 ) -> tuple[NDArray[int64], NDArray[int32], NDArray[int64], NDArray[int64], NDArray[bool_]]:
     """Find all items at most `radius` bits away; otherwise as `multi_index_knn`."""
 
-def multi_index_cost(lookups: float, candidates: float) -> float:
-    """Estimated nanoseconds of one thread for a query of so many look-ups and candidates."""
+def multi_index_cost(lookups: float, candidates: float, reads: float = 0.0) -> float:
+    """Estimated nanoseconds of one thread for a query of so many look-ups, candidates and codes read."""
 
 def asymmetric(
     codes: NDArray[uint8],

@@ -154,7 +154,8 @@ void bind_multi_index(nb::module_& module) {
              allow, nb::arg("budget"), nb::arg("n_threads"));
   module.def("multi_index_range", &bind_range, codes, offsets, bounds, starts, entries, queries,
              nb::arg("radius"), allow, nb::arg("budget"), nb::arg("n_threads"));
-  module.def("multi_index_cost", &multi_index_cost, nb::arg("lookups"), nb::arg("candidates"));
+  module.def("multi_index_cost", &multi_index_cost, nb::arg("lookups"), nb::arg("candidates"),
+             nb::arg("reads") = 0.0);
   module.def("asymmetric", &bind_asymmetric, codes, offsets, queries, nb::arg("weights").noconvert(),
              nb::arg("positions").noconvert());
 }

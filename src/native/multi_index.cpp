@@ -42,11 +42,27 @@ class Masks {
   std::uint32_t end_;
 };
 
-// What the queries of one call may spend, and how much of it those that were given up have wasted.
-struct Spending {
-  double budget;  // of each
-  double total;   // of all that are given up
-  std::atomic<std::int64_t> wasted{0};
+// What the queries of one call may cost, and what has become of those before.
+class Spending {
+ public:
+  Spending(double budget, std::size_t n_queries) : budget_(budget), n_queries_(n_queries) {}
+
+  double most_of_one() const { return kPatience * budget_; }
+
+  // Whether no more than was allowed would be wasted if this cost were, too.
+  bool may_waste(double cost) const {
+    const double n_budgets = static_cast<double>(n_queries_) + kPatience * static_cast<double>(n_ended_);
+    return static_cast<double>(wasted_) + cost <= budget_ * n_budgets;
+  }
+
+  void ended() { ++n_ended_; }
+  void wasted(double cost) { wasted_ += static_cast<std::int64_t>(cost); }
+
+ private:
+  double budget_;
+  std::size_t n_queries_;
+  std::atomic<std::size_t> n_ended_{0};
+  std::atomic<std::int64_t> wasted_{0};
 };
 
 // One query after the other on its way through the tables, with the memory that takes.
@@ -67,7 +83,7 @@ class Probe {
 
   void start(const std::uint8_t* query) {
     query_ = query;
-    n_lookups_ = n_candidates_ = spent_ = 0;
+    n_lookups_ = n_candidates_ = n_reads_ = spent_ = 0;
     for (std::size_t t = 0; t < n_tables(); ++t) {
       keys_[t] = tables_.bits[t].key.of(query);
       prefetch(starts_[t] + keys_[t]);
@@ -88,7 +104,7 @@ class Probe {
         wanted_[n] = keys_[table] ^ masks.next();
         prefetch(starts_[table] + wanted_[n]);
       }
-      look_up(table, n);
+      look_up(table, n, hits.farthest() >= radius + kTagTells);
       if (!affords(hits)) return false;
       read_buckets(table, radius, hits);
     }
@@ -101,21 +117,20 @@ class Probe {
     std::uint32_t end;
   };
 
+  double cost() const { return multi_index_cost(n_lookups_, n_candidates_, n_reads_); }
+
   template <class Hits>
   bool affords(const Hits& hits) {
-    const double cost = multi_index_cost(n_lookups_, n_candidates_);
-    const double most = kPatience * spending_.budget;
-    const auto wasted = static_cast<double>(spending_.wasted);
-    if (cost <= spending_.budget ||
-        (cost <= most && (cost_within(hits.farthest()) <= most || wasted + cost <= spending_.total))) {
-      spent_ = cost;
+    const double most = spending_.most_of_one();
+    if (cost() <= most && (spending_.may_waste(cost()) || cost_within(hits.farthest()) <= most)) {
+      spent_ = cost();
       return true;
     }
-    spending_.wasted += static_cast<std::int64_t>(spent_);
+    spending_.wasted(spent_);
     return false;
   }
 
-  // Of all codes up to a distance, with as many candidates a look-up as there were so far.
+  // Of all codes up to a distance, with as many candidates and reads a look-up as there were so far.
   double cost_within(std::size_t distance) const {
     if (distance > collection_.n_bytes * 8) return std::numeric_limits<double>::infinity();
     double n_lookups = 0;
@@ -125,14 +140,16 @@ class Probe {
         n_lookups += binomial(n_bits(t), static_cast<unsigned>(r));
       }
     }
-    return multi_index_cost(n_lookups, n_lookups * n_candidates_ / n_lookups_);
+    const double times = n_lookups / n_lookups_;
+    return multi_index_cost(n_lookups, n_candidates_ * times, n_reads_ * times);
   }
 
   const std::uint64_t* entries(std::size_t table) const {
     return tables_.entries + table * collection_.n_codes;
   }
 
-  void look_up(std::size_t table, std::size_t n) {
+  void look_up(std::size_t table, std::size_t n, bool reads_all) {
+    const double before = n_candidates_;
     n_buckets_ = 0;
     for (std::size_t i = 0; i < n; ++i) {
       const std::uint32_t begin = starts_[table][wanted_[i]];
@@ -143,6 +160,7 @@ class Probe {
       prefetch(entries(table) + begin);
       prefetch(entries(table) + end - 1);
     }
+    if (reads_all) n_reads_ += n_candidates_ - before;
   }
 
   template <class Hits>
@@ -233,7 +251,8 @@ class Probe {
   std::vector<std::uint32_t> keys_;  // of the query in each table
   double n_lookups_ = 0;
   double n_candidates_ = 0;
-  double spent_ = 0;
+  double n_reads_ = 0;
+  double spent_ = 0;  // as was affordable
 
   std::uint32_t wanted_[kBlock];
   Bucket buckets_[kBlock];
@@ -278,19 +297,20 @@ std::int64_t member_of(const TableHit& hit, const Collection& collection) {
 }
 
 // Queries are shared out over threads one at a time: some cost a thousand times as much as others. Each
-// thread makes a search of its own, which takes a probe that has started and the number of the query.
+// thread makes a search of its own, which takes a probe that has started and the number of the query, and
+// returns whether the query ended well.
 template <class MakeSearch>
 void for_each_query(const Collection& collection, const Tables& tables, const std::uint8_t* queries,
                     std::size_t n_queries, double budget, std::size_t n_threads,
                     const MakeSearch& make_search) {
-  Spending spending{budget, budget * static_cast<double>(n_queries)};
+  Spending spending(budget, n_queries);
   std::atomic<std::size_t> next{0};
   on_threads(std::min({n_threads, n_queries, kMaxThreads}), [&](std::size_t) {
     Probe probe(collection, tables, spending);
     auto search = make_search();
     for (std::size_t q = next++; q < n_queries; q = next++) {
       probe.start(queries + q * collection.n_bytes);
-      search(probe, q);
+      if (search(probe, q)) spending.ended();
     }
     return true;
   });
@@ -313,7 +333,7 @@ TableAnswers multi_index_knn(const Collection& collection, const Tables& tables,
   for_each_query(collection, tables, queries, n_queries, budget, n_threads, [&] {
     return [&, hits = Nearest(k, collection.offsets)](Probe& probe, std::size_t q) mutable {
       hits.clear();
-      if (!find_nearest(probe, hits)) return;
+      if (!find_nearest(probe, hits)) return false;
       answers.finished[q] = true;
       std::size_t slot = q * k;
       for (const TableHit& hit : hits.sorted()) {
@@ -321,6 +341,7 @@ TableAnswers multi_index_knn(const Collection& collection, const Tables& tables,
         found.positions[slot] = static_cast<std::int64_t>(hit.item);
         found.members[slot++] = member_of(hit, collection);
       }
+      return true;
     };
   });
   return answers;
@@ -336,9 +357,10 @@ TableAnswers multi_index_range(const Collection& collection, const Tables& table
     for_each_query(collection, tables, queries, n_queries, budget, n_threads, [&] {
       return [&, hits = Within(radius, collection.offsets)](Probe& probe, std::size_t q) mutable {
         hits.clear();
-        if (!find_within(probe, radius, hits)) return;
+        if (!find_within(probe, radius, hits)) return false;
         answers.finished[q] = true;
         rows[q] = hits.sorted();
+        return true;
       };
     });
   }

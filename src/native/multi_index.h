@@ -23,19 +23,25 @@ namespace grainhash {
 
 constexpr unsigned kMaxKeyBits = 28;
 
-// Estimated nanoseconds of one thread for a query: to begin with, for each bucket looked up, and for each
-// candidate in it. A look-up is a wait for memory, for a line of `starts` and one or two of `entries`. A
-// candidate is cheap where its tag turns it away; the figure leaves some room for those near ones whose
-// code is read. Fitted to searches in 1e7 codes of 64 bits, uniform and clustered, with 3 and 4 tables.
+// Estimated nanoseconds of one thread for a query: to begin with, for each bucket looked up, for each
+// candidate in it, and for each of these that is read. A look-up is a wait for memory, for a line of
+// `starts` and one or two of `entries`; to read a code is one as well. Look-ups and candidates follow from
+// searches in 1e7 uniform codes of 64 bits with 3 and 4 tables, reads from the time such a wait takes
+// where many are under way; the first is a round number.
 constexpr double kQueryNs = 2000;
 constexpr double kLookupNs = 26;
 constexpr double kCandidateNs = 4;
+constexpr double kReadNs = 14;
 
-// A query over its budget may go on to so many times of it.
+// Tags of codes that are not near differ in half of their bits. So while codes that differ in as many besides
+// the key may still matter, tags turn few away, and all candidates count as read.
+constexpr std::size_t kTagTells = 16;
+
+// What a query may cost, in budgets, while there is hope for it.
 constexpr double kPatience = 10;
 
-inline double multi_index_cost(double lookups, double candidates) {
-  return kQueryNs + lookups * kLookupNs + candidates * kCandidateNs;
+inline double multi_index_cost(double lookups, double candidates, double reads) {
+  return kQueryNs + lookups * kLookupNs + candidates * kCandidateNs + reads * kReadNs;
 }
 
 // Some consecutive bits of a code, read as a number whose highest bit is the first of them.
@@ -102,11 +108,11 @@ struct TableAnswers {
 
 // Finds the `k` items nearest to each query, or all of them if there are fewer.
 //
-// `budget` is in estimated nanoseconds a query. One that would exceed it is given up, before the look-ups
-// or buckets that would do so are read, unless it is known to end within kPatience budgets: the k-th best
-// of the codes found so far bounds the radius, hence the look-ups. Without that bound it may still go on
-// as far if all that is given up in this call stays within a budget a query. So hopeless queries waste
-// little, against what good ones may cost.
+// `budget` is in estimated nanoseconds that a query may waste on average, if in the end it is given up. A
+// query goes on, to at most kPatience budgets, as long as that holds with it, or it is known to end by then:
+// the k-th best of the codes found so far bounds the radius, hence the look-ups. Each that ends well is
+// taken to have spared the caller more than kPatience budgets, and lets others waste as much. A query is
+// given up before the look-ups or buckets that would be too much are read.
 TableAnswers multi_index_knn(const Collection& collection, const Tables& tables,
                              const std::uint8_t* queries, std::size_t n_queries, std::size_t k,
                              double budget, std::size_t n_threads);

@@ -107,11 +107,11 @@ class RangeScan {
     const Memory memory(::operator new(batch.memory_bytes(queries_.n, queries_.n_bytes), kAligned));
     batch.prepare(memory.get(), queries_.codes, queries_.n, queries_.n_bytes);
     for (std::size_t q = 0; q < queries_.n; ++q) batch.set_limit(memory.get(), q, best_[q].limit());
-    std::vector<BlockHit> hits(queries_.n * batch.hits_a_query);
+    const std::unique_ptr<BlockHit[]> hits(new BlockHit[queries_.n * batch.hits_a_query]);
     for (std::size_t begin = first; begin < last_; begin += batch.block) {
       const std::size_t n = std::min(batch.block, last_ - begin);
       if (!allows_any(begin, n)) continue;
-      const std::size_t n_hits = batch.below(memory.get(), rows(begin, n), last_ - begin - n, hits.data());
+      const std::size_t n_hits = batch.below(memory.get(), rows(begin, n), last_ - begin - n, hits.get());
       for (std::size_t h = 0; h < n_hits; ++h) {
         offer_hit(hits[h], batch.n_words, begin, n);
         batch.set_limit(memory.get(), hits[h].query, best_[hits[h].query].limit());

@@ -39,6 +39,8 @@ BUDGET = 0.04
 """The share of a scan that queries may waste, on average, before they are given up and scanned."""
 PATIENCE = 10
 """`kPatience` of `multi_index.h`: a query may cost as many budgets where it is likely to end well."""
+TAG_TELLS = 16
+"""`kTagTells` of `multi_index.h`: tags turn few codes away while so many differing bits may still matter."""
 
 MAX_CHOICES = 256
 """Remembered by one plan."""
@@ -60,11 +62,10 @@ SCAN_RATES: Mapping[str, ScanRate] = {
     "avx512": ScanRate(116, 400, 1550),
     "avx2": ScanRate(80, 150, 600),
     "neon": ScanRate(80, 150, 600),
-    "popcnt": ScanRate(80, 120, 300),
     "portable": ScanRate(20, 45, 170),
 }
-"""Measured on one x86-64 server, except for `neon`, which is taken to be as fast as `avx2`, as any other
-kernel is to be as fast as the fastest: to overrate the scan only means that tables are used less."""
+"""Of one x86-64 server, rounded up. Those of `amx` and `neon` are assumed, not measured, as is that any other
+kernel is as fast as the fastest: to overrate the scan only means that tables are used less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,8 @@ class Choice:
     """Buckets that the median query looks up."""
     candidates: float = math.inf
     """Codes in them, on average over the queries, since a sample of one query's few is coarse."""
+    query_ns: float = math.inf
+    """Nanoseconds of one thread that the median query takes, budget or not."""
     finished: float = 0.0
     """The share of the sampled queries that would end within the budget."""
 
@@ -247,7 +250,7 @@ class Plan:
 
         radii = self._radii(k, allowed) if radius is None else np.full(len(self.distances), float(radius))
         lookups, candidates = self._work(radii)
-        costs = _cost(lookups, candidates)
+        costs = self._costs(radii)
         ends = self._ends(radii, costs, budget, n_queries)
         wasted = np.where(ends, costs, np.minimum(costs, budget))
         given_up = 1.0 - float(np.mean(ends))
@@ -262,6 +265,7 @@ class Plan:
             float(np.median(radii)),
             float(np.median(lookups)),
             float(np.mean(candidates)),
+            float(np.median(costs)),
             1.0 - given_up,
         )
 
@@ -289,19 +293,30 @@ class Plan:
         ]
         return lookups, np.array(candidates)
 
+    def _costs(self, radii: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Nanoseconds of one thread of each sampled query for all codes within its radius.
+
+        Candidates of the first bucket are read, since no neighbour is known yet; so are those of all
+        radii from which the neighbours are still far enough for tags not to tell.
+        """
+        far = np.maximum(radii - TAG_TELLS + 1, 0) * self.n_tables - 1
+        _, reads = self._work(np.minimum(radii, far))
+        reads = np.maximum(reads, self.candidates[:, 0] / self.n_tables)
+        return _cost(*self._work(radii), reads)
+
     def _ends(
         self, radii: NDArray[np.float64], costs: NDArray[np.float64], budget: float, n_queries: int
     ) -> NDArray[np.bool_]:
         """Which of the sampled queries would not be given up."""
-        ends = costs <= budget
-        # What all may waste together lets some go on, unless too many of them do.
-        patient = costs <= min(n_queries, PATIENCE) * budget
-        if np.mean(~patient) * min(n_queries, PATIENCE) <= 1:
-            ends |= patient
+        # Those that end well let others waste as much as one may cost, so at first that is for one query
+        # what all may waste together, and later there is enough unless most of them are given up.
+        ends = costs <= min(n_queries, PATIENCE) * budget
+        if np.mean(ends) < 0.5:
+            ends = costs <= budget
         # The radius that is known while a query runs is a bit larger than that which it will take, and
         # is known only once there are enough candidates, which the buckets of radius 0 should have.
-        begun = _cost(*self._work(np.full(len(radii), self.n_tables - 1.0))) <= budget
-        return ends | (begun & (_cost(*self._work(radii + 1)) <= PATIENCE * budget))
+        begun = self._costs(np.full(len(radii), self.n_tables - 1.0)) <= budget
+        return ends | (begun & (self._costs(radii + 1) <= PATIENCE * budget))
 
     def _reasons(self, choice: Choice, is_nearest: bool, has_tables: bool) -> list[str]:
         if not len(self.ranks):
@@ -321,7 +336,7 @@ class Plan:
             if math.isfinite(choice.lookups):
                 lines[-1] += (
                     f": {choice.lookups:,.0f} look-ups, {choice.candidates:,.0f} candidates, "
-                    f"about {_duration(kernels.multi_index_cost(choice.lookups, choice.candidates))}"
+                    f"about {_duration(choice.query_ns)}"
                 )
             lines.append(
                 f"{choice.finished:.0%} of them would end within the budget, the others be scanned as well: "
@@ -404,11 +419,14 @@ def _has_fast_tables() -> bool:
     return bool(kernels.kernel() != "numpy")
 
 
-def _cost(lookups: NDArray[np.float64], candidates: NDArray[np.float64]) -> NDArray[np.float64]:
+def _cost(
+    lookups: NDArray[np.float64], candidates: NDArray[np.float64], reads: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """`kernels.multi_index_cost`, which is linear, of arrays; in nanoseconds of one thread."""
-    fixed = kernels.multi_index_cost(0, 0)
-    a_lookup, a_candidate = kernels.multi_index_cost(1, 0) - fixed, kernels.multi_index_cost(0, 1) - fixed
-    return fixed + a_lookup * lookups + a_candidate * candidates
+    cost = kernels.multi_index_cost
+    fixed = cost(0, 0)
+    a_lookup, a_candidate, a_read = cost(1, 0) - fixed, cost(0, 1) - fixed, cost(0, 0, 1) - fixed
+    return fixed + a_lookup * lookups + a_candidate * candidates + a_read * reads
 
 
 def _scan_ns(n_bits: int, n_queries: int, n_threads: int) -> float:

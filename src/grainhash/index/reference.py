@@ -245,9 +245,9 @@ def multi_index_range(
     return *found, np.ones(len(queries), np.bool_)
 
 
-def multi_index_cost(lookups: float, candidates: float) -> float:
-    """Estimated nanoseconds of a query that looks into so many buckets and compares so many codes."""
-    return 2000.0 + 26.0 * lookups + 4.0 * candidates
+def multi_index_cost(lookups: float, candidates: float, reads: float = 0.0) -> float:
+    """Estimated nanoseconds of a query that looks up so many buckets, with so many codes, and reads some."""
+    return 2000.0 + 26.0 * lookups + 4.0 * candidates + 14.0 * reads
 
 
 def best_of_groups(

@@ -1,11 +1,16 @@
 // AMX: Intel since Sapphire Rapids. A matrix unit multiplies tiles of 16 x 64 by 64 x 16 bytes.
 //
 // With the bits of a code as bytes 0 and -1, and those of a query as -1 for 0 and 1 for 1, their dot
-// product is the distance less the ones of the query. So distances of 32 codes to 16 queries are two
-// tiles, summed over 64 bits at a time.
+// product is the distance less the ones of the query. So the distances of 16 codes to 16 queries are one
+// tile of sums, made over 64 bits at a time.
 //
-// Codes are spread out to bytes 32 at a time, for the next round while this one is multiplied. Of the
-// eight tiles, two sums are being made while the two before are stored and looked through.
+// The unit waits for nobody if sums are made in one tile while another is stored and looked through,
+// and if tiles of codes stay where they are:
+// - Codes of 64 bits leave so little work in a tile of sums that storing it would take as long. Two
+//   codes therefore share each sum, the second with bytes 0 and -128, so that it counts 128 times.
+// - Of codes of up to 128 bits, four tiles of codes stay while all queries pass by (`stay`).
+// - Of longer ones, tiles of codes and of queries are loaded as they are needed (`stream`).
+// Codes are spread out to bytes for the next round while this one is multiplied.
 #include "kernels.h"
 #include "variants.h"
 
@@ -20,55 +25,59 @@
 namespace grainhash {
 namespace {
 
-constexpr std::size_t kSide = 16;                     // rows of a tile, and 32-bit columns
-constexpr std::size_t kTile = 1024;                   // bytes
-constexpr std::size_t kRound = 2 * kSide;             // codes
-constexpr std::size_t kRounds = 16;                   // a block
-constexpr std::size_t kStep = 2 * kSide;              // queries
-constexpr std::int32_t kNever = -(1 << 20);           // no sum is below this
+constexpr std::size_t kSide = 16;         // rows of a tile, and 32-bit columns
+constexpr std::size_t kTile = 1024;       // bytes
+constexpr std::size_t kSums = kTile / 4;  // of 32 bits, in a tile
+constexpr std::size_t kBlock = 512;       // codes
 constexpr std::size_t kHeaderBytes = 64;
 
-// The piece of memory of a batch of queries. Their number is filled up to whole steps.
+// Distances of codes of 64 bits share a sum, in its bits 0 to 6 and 7 to 13. To both is added 64 less the
+// limit, so that their highest bits, 6 and 13, say that a code is not below the limit.
+constexpr std::int32_t kNotBelow = 64;
+constexpr std::int32_t kBoth = 1 + 128;
+
+constexpr std::int32_t kNone = -(1 << 20);  // a limit that no sum is below
+constexpr std::int32_t kAll = -(1 << 30);   // in the place of what is added: a limit that all are below
+
+// The piece of memory of a batch of queries. Their number is filled up to whole pairs of tiles.
 struct Batch {
   std::size_t n_queries;
+  std::size_t n_groups;     // of 16 of them
   std::size_t n_chunks;     // of 64 bits
-  std::size_t n_steps;
-  unsigned char* queries;   // for 16 of them at a time, a tile a chunk
-  unsigned char* codes[2];  // of this round and the next: for 16 of them at a time, a tile a chunk
-  std::int32_t* limits;     // a query, less its ones
+  unsigned char* queries;   // a tile a chunk for each group
+  unsigned char* codes[2];  // four tiles a chunk: those of this round, and of the next
+  std::int32_t* limits;     // a query: its limit less its ones; for 64 bits, what is added to both distances
+  std::int32_t* ones;       // a query
 };
 static_assert(sizeof(Batch) <= kHeaderBytes);
 
 std::size_t chunks_of(std::size_t n_bytes) { return (n_bytes + 7) / 8; }
-std::size_t steps_of(std::size_t n_queries) { return (n_queries + kStep - 1) / kStep; }
+std::size_t groups_of(std::size_t n_queries) { return (n_queries + 2 * kSide - 1) / (2 * kSide) * 2; }
 
 std::size_t memory_bytes(std::size_t n_queries, std::size_t n_bytes) {
-  const std::size_t tiles = 2 * steps_of(n_queries) * chunks_of(n_bytes) + 4 * chunks_of(n_bytes);
-  return kHeaderBytes + tiles * kTile + steps_of(n_queries) * kStep * (sizeof(std::int32_t) * 2);
+  const std::size_t n_tiles = (groups_of(n_queries) + 8) * chunks_of(n_bytes);
+  return kHeaderBytes + n_tiles * kTile + groups_of(n_queries) * kSide * 2 * sizeof(std::int32_t);
 }
-
-// The ones of each query follow its limit.
-std::int32_t* ones_of(const Batch& batch) { return batch.limits + batch.n_steps * kStep; }
 
 void prepare(void* memory, const std::uint8_t* queries, std::size_t n_queries, std::size_t n_bytes) {
   auto& batch = *static_cast<Batch*>(memory);
-  auto* bytes = static_cast<unsigned char*>(memory);
-  batch.n_queries = n_queries;
+  batch.n_groups = groups_of(n_queries);
+  batch.n_queries = batch.n_groups * kSide;
   batch.n_chunks = chunks_of(n_bytes);
-  batch.n_steps = steps_of(n_queries);
-  batch.queries = bytes + kHeaderBytes;
-  batch.codes[0] = batch.queries + 2 * batch.n_steps * batch.n_chunks * kTile;
-  batch.codes[1] = batch.codes[0] + 2 * batch.n_chunks * kTile;
-  batch.limits = reinterpret_cast<std::int32_t*>(batch.codes[1] + 2 * batch.n_chunks * kTile);
-  std::memset(batch.queries, 0, 2 * batch.n_steps * batch.n_chunks * kTile);
-  for (std::size_t q = 0; q < batch.n_steps * kStep; ++q) {
-    batch.limits[q] = kNever;
-    ones_of(batch)[q] = 0;
+  batch.queries = static_cast<unsigned char*>(memory) + kHeaderBytes;
+  batch.codes[0] = batch.queries + batch.n_groups * batch.n_chunks * kTile;
+  batch.codes[1] = batch.codes[0] + 4 * batch.n_chunks * kTile;
+  batch.limits = reinterpret_cast<std::int32_t*>(batch.codes[1] + 4 * batch.n_chunks * kTile);
+  batch.ones = batch.limits + batch.n_queries;
+  std::memset(batch.queries, 0, batch.n_groups * batch.n_chunks * kTile);
+  for (std::size_t q = 0; q < batch.n_queries; ++q) {
+    batch.limits[q] = batch.n_chunks == 1 ? kNotBelow * kBoth : kNone;
+    batch.ones[q] = 0;
   }
   for (std::size_t q = 0; q < n_queries; ++q) {
     for (std::size_t bit = 0; bit < n_bytes * 8; ++bit) {
       const bool is_one = (queries[q * n_bytes + bit / 8] >> (bit % 8)) & 1;
-      ones_of(batch)[q] += is_one;
+      batch.ones[q] += is_one;
       // The unit takes four bits of each of 16 queries together.
       unsigned char* tile = batch.queries + (q / kSide * batch.n_chunks + bit / 64) * kTile;
       tile[bit % 64 / 4 * 64 + q % kSide * 4 + bit % 4] = is_one ? 1 : 0xff;
@@ -79,46 +88,229 @@ void prepare(void* memory, const std::uint8_t* queries, std::size_t n_queries, s
 void set_limit(void* memory, std::size_t query, std::int32_t limit) {
   const Batch& batch = *static_cast<const Batch*>(memory);
   const auto above_all = static_cast<std::int32_t>(batch.n_chunks * 64 + 1);
-  batch.limits[query] = (limit < above_all ? limit : above_all) - ones_of(batch)[query];
+  const std::int32_t bounded = limit < above_all ? limit : above_all;
+  const std::int32_t at_least_1 = bounded > 1 ? bounded : 1;  // 64 would not fit into seven bits
+  if (batch.n_chunks > 1) {
+    batch.limits[query] = bounded - batch.ones[query];
+  } else {
+    const std::int32_t added = (batch.ones[query] - at_least_1 + kNotBelow) * kBoth;
+    batch.limits[query] = bounded == above_all ? kAll : added;
+  }
 }
 
-// Spreads out some of the codes of a round, those from `begin` to before `end`, into its tiles.
+// Spreads out codes `begin` to before `end` of a round, which starts at code `first`, into its tiles: for
+// each 16 codes a tile a chunk. Of codes of 64 bits every second tile is to count 128 times.
 template <std::size_t kChunks>
-inline void spread_whole(const Rows& rows, std::size_t first, std::size_t begin, std::size_t end, unsigned char* tiles) {
+inline void spread_whole(const Rows& rows, std::size_t first, std::size_t begin, std::size_t end,
+                         unsigned char* tiles) {
   for (std::size_t i = begin; i < end; ++i) {
     const std::uint8_t* code = rows.codes + (first + i) * rows.stride;
     unsigned char* row = tiles + i / kSide * kChunks * kTile + i % kSide * 64;
+    const char one = kChunks == 1 && i / kSide % 2 ? -128 : -1;
     for (std::size_t c = 0; c < kChunks; ++c) {
       std::uint64_t bits;
       std::memcpy(&bits, code + 8 * c, 8);
-      _mm512_store_si512(row + c * kTile, _mm512_movm_epi8(bits));
+      _mm512_store_si512(row + c * kTile, _mm512_maskz_set1_epi8(bits, one));
     }
   }
 }
 
 // The same for any width, and with zeros for codes past the last.
-void spread_any(const Rows& rows, std::size_t first, std::size_t begin, std::size_t end, std::size_t n_chunks,
-                unsigned char* tiles) {
+__attribute__((noinline)) void spread_any(const Rows& rows, std::size_t first, std::size_t begin,
+                                          std::size_t end, std::size_t n_chunks, unsigned char* tiles) {
   for (std::size_t i = begin; i < end; ++i) {
     const std::uint8_t* code = rows.codes + (first + i) * rows.stride;
     unsigned char* row = tiles + i / kSide * n_chunks * kTile + i % kSide * 64;
+    const char one = n_chunks == 1 && i / kSide % 2 ? -128 : -1;
     for (std::size_t c = 0; c < n_chunks; ++c) {
       const std::size_t left = rows.n_bytes - 8 * c;
       std::uint64_t bits = 0;
       if (first + i < rows.n) std::memcpy(&bits, code + 8 * c, left < 8 ? left : 8);
-      _mm512_store_si512(row + c * kTile, _mm512_movm_epi8(bits));
+      _mm512_store_si512(row + c * kTile, _mm512_maskz_set1_epi8(bits, one));
     }
   }
 }
 
-template <std::size_t kChunks>
-inline void spread(const Rows& rows, std::size_t first, std::size_t begin, std::size_t end, std::size_t n_chunks,
-                   unsigned char* tiles) {
-  if (kChunks && first + end <= rows.n) {
-    spread_whole<kChunks>(rows, first, begin, end, tiles);
-  } else {
-    spread_any(rows, first, begin, end, n_chunks, tiles);
+// What goes on beside the multiplication: the next round is spread out, the next block asked of memory.
+template <std::size_t kChunks, std::size_t kRound>
+class NextRound {
+ public:
+  NextRound(const Batch& batch, const Rows& rows, std::size_t n_after)
+      : rows_(rows),
+        n_chunks_(kChunks ? kChunks : batch.n_chunks),
+        codes_a_group_((kRound + batch.n_groups - 1) / batch.n_groups),
+        lines_a_group_((codes_a_group_ * rows.stride + 63) / 64),
+        ahead_(rows.codes + rows.n * rows.stride),
+        ahead_end_(ahead_ + (n_after < rows.n ? n_after : rows.n) * rows.stride),
+        codes_(batch.codes[0]),
+        next_(batch.codes[1]) {
+    spread(0, 0, kRound, codes_);
   }
+
+  // The tiles of this round.
+  const unsigned char* codes() const { return codes_; }
+
+  // To be called once a group of queries.
+  inline void work(std::size_t first) {
+    if (done_ < kRound) {
+      const std::size_t end = done_ + codes_a_group_ < kRound ? done_ + codes_a_group_ : kRound;
+      spread(first + kRound, done_, end, next_);
+      done_ = end;
+    }
+    for (std::size_t i = 0; i < lines_a_group_ && ahead_ < ahead_end_; ++i, ahead_ += 64) __builtin_prefetch(ahead_);
+  }
+
+  void finish() {
+    unsigned char* spread_out = next_;
+    next_ = codes_;
+    codes_ = spread_out;
+    done_ = 0;
+  }
+
+ private:
+  inline void spread(std::size_t first, std::size_t begin, std::size_t end, unsigned char* tiles) const {
+    if (kChunks && first + end <= rows_.n) {
+      spread_whole<kChunks>(rows_, first, begin, end, tiles);
+    } else {
+      spread_any(rows_, first, begin, end, n_chunks_, tiles);
+    }
+  }
+
+  const Rows rows_;
+  const std::size_t n_chunks_;
+  const std::size_t codes_a_group_;
+  const std::size_t lines_a_group_;
+  const std::uint8_t* ahead_;
+  const std::uint8_t* const ahead_end_;
+  unsigned char* codes_;
+  unsigned char* next_;
+  std::size_t done_ = 0;
+};
+
+// Which of 16 queries have a sum below their limit, in `kRows` rows of a sum a query.
+template <std::size_t kRows>
+inline std::uint32_t any_below(const std::int32_t* sums, __m512i limits) {
+  __m512i least[4];
+  for (std::size_t i = 0; i < 4; ++i) least[i] = _mm512_load_si512(sums + i * kSide);
+  for (std::size_t row = 4; row < kRows; row += 4) {
+    for (std::size_t i = 0; i < 4; ++i) {
+      least[i] = _mm512_min_epi32(least[i], _mm512_load_si512(sums + (row + i) * kSide));
+    }
+  }
+  const __m512i all = _mm512_min_epi32(_mm512_min_epi32(least[0], least[1]), _mm512_min_epi32(least[2], least[3]));
+  return _mm512_cmplt_epi32_mask(all, limits);
+}
+
+// The same for the shared sums of codes of 64 bits: whether a bit is missing from any.
+inline std::uint32_t any_shared_below(const std::int32_t* sums, __m512i added) {
+  __m512i bits[2] = {_mm512_set1_epi32(-1), _mm512_set1_epi32(-1)};
+  for (std::size_t row = 0; row < kSide; row += 4) {
+    for (std::size_t i = 0; i < 2; ++i) {
+      const __m512i a = _mm512_add_epi32(added, _mm512_load_si512(sums + (row + 2 * i) * kSide));
+      const __m512i b = _mm512_add_epi32(added, _mm512_load_si512(sums + (row + 2 * i + 1) * kSide));
+      bits[i] = _mm512_ternarylogic_epi32(bits[i], a, b, 0x80);
+    }
+  }
+  const __m512i wanted = _mm512_set1_epi32(kNotBelow * kBoth);
+  const __m512i found = _mm512_ternarylogic_epi32(bits[0], bits[1], wanted, 0x80);
+  return _mm512_cmpneq_epi32_mask(found, wanted) | _mm512_cmpeq_epi32_mask(added, _mm512_set1_epi32(kAll));
+}
+
+// Sixteen sums of one query, a row apart.
+inline __m512i column(const std::int32_t* sums) {
+  const __m512i rows = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  return _mm512_i32gather_epi32(_mm512_slli_epi32(rows, 4), sums, 4);
+}
+
+// Where hits are written, and how sums are looked through for them: those of `kTiles` tiles, each of 16
+// codes, or of 32 where codes of 64 bits share them.
+template <bool kShared, std::size_t kTiles>
+class Hits {
+ public:
+  Hits(const Batch& batch, BlockHit* hits) : limits_(batch.limits), begin_(hits), next_(hits) {}
+
+  std::size_t size() const { return static_cast<std::size_t>(next_ - begin_); }
+
+  inline void find(const std::int32_t* sums, std::size_t group, std::size_t first_code) {
+    const __m512i limits = _mm512_loadu_si512(limits_ + group * kSide);
+    const std::uint32_t below =
+        kShared ? any_shared_below(sums, limits) : any_below<kTiles * kSide>(sums, limits);
+    if (__builtin_expect(below != 0, 0)) write(below, sums, group * kSide, first_code);
+  }
+
+ private:
+  // Seldom called, and kept out of the loop so that it does not take the loop's registers.
+  __attribute__((noinline)) void write(std::uint32_t below, const std::int32_t* sums, std::size_t first_query,
+                                       std::size_t first_code) {
+    for (; below; below &= below - 1, ++next_) {
+      const auto q = static_cast<std::size_t>(__builtin_ctz(below));
+      next_->query = first_query + q;
+      next_->first = first_code;
+      next_->words[0] = codes_below(sums + q, limits_[first_query + q]);
+    }
+  }
+
+  static std::uint64_t codes_below(const std::int32_t* sums, std::int32_t limit) {
+    if (kShared && limit == kAll) return 0xffffffff;
+    const __m512i limits = _mm512_set1_epi32(limit);
+    if constexpr (kShared) {
+      const __m512i both = _mm512_add_epi32(column(sums), limits);
+      const std::uint64_t first = _mm512_testn_epi32_mask(both, _mm512_set1_epi32(kNotBelow));
+      const std::uint64_t second = _mm512_testn_epi32_mask(both, _mm512_set1_epi32(kNotBelow * (kBoth - 1)));
+      return first | second << kSide;
+    }
+    std::uint64_t codes = 0;
+    for (std::size_t t = 0; t < kTiles; ++t) {
+      const std::uint64_t below = _mm512_cmplt_epi32_mask(column(sums + t * kSums), limits);
+      codes |= below << (t * kSide);
+    }
+    return codes;
+  }
+
+  const std::int32_t* limits_;
+  BlockHit* begin_;
+  BlockHit* next_;
+};
+
+// Codes of 64 bits, 64 a round, or of up to 128 bits, 32 a round: tiles 4 and 5 of them make the sums of
+// tile 0, tiles 6 and 7 those of tile 1. Queries pass by in tiles 2 and 3.
+template <std::size_t kChunks>
+std::size_t stay(const Batch& batch, const Rows& rows, std::size_t n_after, BlockHit* first_hit) {
+  constexpr std::size_t kRound = kChunks == 1 ? 64 : 32;
+  alignas(64) std::int32_t sums[2][kSums];
+  NextRound<kChunks, kRound> next(batch, rows, n_after);
+  Hits<kChunks == 1, 1> hits(batch, first_hit);
+  const std::size_t n_groups = batch.n_groups;
+  for (std::size_t first = 0; first < rows.n; first += kRound) {
+    const std::size_t second = first + kRound / 2;
+    _tile_loadd(4, next.codes(), 64);
+    _tile_loadd(5, next.codes() + kTile, 64);
+    _tile_loadd(6, next.codes() + 2 * kTile, 64);
+    _tile_loadd(7, next.codes() + 3 * kTile, 64);
+    const unsigned char* queries = batch.queries;
+    for (std::size_t group = 0; group < n_groups; ++group, queries += kChunks * kTile) {
+      _tile_loadd(2, queries, 64);
+      if constexpr (kChunks == 2) _tile_loadd(3, queries + kTile, 64);
+      _tile_zero(0);
+      _tile_dpbssd(0, 4, 2);
+      if constexpr (kChunks == 2) _tile_dpbssd(0, 5, 3); else _tile_dpbssd(0, 5, 2);
+      if (group) {
+        _tile_stored(1, sums[1], 64);
+        hits.find(sums[0], group - 1, first);
+      }
+      _tile_zero(1);
+      _tile_dpbssd(1, 6, 2);
+      if constexpr (kChunks == 2) _tile_dpbssd(1, 7, 3); else _tile_dpbssd(1, 7, 2);
+      _tile_stored(0, sums[0], 64);
+      if (group) hits.find(sums[1], group - 1, second);
+      next.work(first);
+    }
+    _tile_stored(1, sums[1], 64);
+    hits.find(sums[0], n_groups - 1, first);
+    hits.find(sums[1], n_groups - 1, second);
+    next.finish();
+  }
+  return hits.size();
 }
 
 // Sums of 32 codes and 16 queries, in tiles 0 and 1 or in tiles 2 and 3.
@@ -133,10 +325,8 @@ inline void multiply(const unsigned char* codes, const unsigned char* queries, s
     _tile_zero(3);
   }
   for (std::size_t c = 0; c < chunks; ++c) {
-    if constexpr (kChunks != 1) {  // else they stay where they are
-      _tile_loadd(4, codes + c * kTile, 64);
-      _tile_loadd(5, codes + (chunks + c) * kTile, 64);
-    }
+    _tile_loadd(4, codes + c * kTile, 64);
+    _tile_loadd(5, codes + (chunks + c) * kTile, 64);
     if constexpr (kPair == 0) {
       _tile_loadd(6, queries + c * kTile, 64);
       _tile_dpbssd(0, 4, 6);
@@ -149,81 +339,36 @@ inline void multiply(const unsigned char* codes, const unsigned char* queries, s
   }
 }
 
-// Which of the 32 sums of one query are below its limit; they lie a row apart.
-inline std::uint64_t below_limit(const std::int32_t* sums, std::int32_t limit) {
-  const __m512i rows = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                                          _mm512_set1_epi32(kSide));
-  const __m512i limits = _mm512_set1_epi32(limit);
-  const std::uint64_t low = _mm512_cmplt_epi32_mask(_mm512_i32gather_epi32(rows, sums, 4), limits);
-  const std::uint64_t high = _mm512_cmplt_epi32_mask(_mm512_i32gather_epi32(rows, sums + kTile / 4, 4), limits);
-  return low | high << kSide;
-}
-
-// Looks through stored sums, a row of 16 queries for each of 32 codes, and writes the hits.
-inline std::size_t look_through(const std::int32_t* sums, const Batch& batch, std::size_t first_query,
-                                std::size_t first_code, BlockHit* hits) {
-  const __m512i limits = _mm512_loadu_si512(batch.limits + first_query);
-  __m512i least[4];
-  for (std::size_t i = 0; i < 4; ++i) least[i] = _mm512_load_si512(sums + i * kSide);
-  for (std::size_t row = 4; row < kRound; row += 4) {
-    for (std::size_t i = 0; i < 4; ++i) {
-      least[i] = _mm512_min_epi32(least[i], _mm512_load_si512(sums + (row + i) * kSide));
-    }
-  }
-  const __m512i all = _mm512_min_epi32(_mm512_min_epi32(least[0], least[1]), _mm512_min_epi32(least[2], least[3]));
-  std::uint32_t below = _mm512_cmplt_epi32_mask(all, limits);
-  std::size_t n_hits = 0;
-  for (; below; below &= below - 1, ++n_hits) {
-    const auto q = static_cast<std::size_t>(__builtin_ctz(below));
-    hits[n_hits].query = first_query + q;
-    hits[n_hits].first = first_code;
-    hits[n_hits].words[0] = below_limit(sums + q, batch.limits[first_query + q]);
-  }
-  return n_hits;
-}
-
+// Codes of more than 128 bits, 32 a round.
 template <std::size_t kChunks>
-std::size_t below_of(const Batch& batch, const Rows& rows, std::size_t n_after, BlockHit* hits) {
-  const std::size_t n_chunks = batch.n_chunks;
-  const std::size_t tiles_a_side = n_chunks * kTile;
-  const std::size_t codes_a_step = (kRound + batch.n_steps - 1) / batch.n_steps;
-  const std::uint8_t* ahead = rows.codes + rows.n * rows.stride;
-  const std::uint8_t* ahead_end = ahead + (n_after < rows.n ? n_after : rows.n) * rows.stride;
-  alignas(64) std::int32_t sums[2][kRound * kSide];
-  const unsigned char* codes = batch.codes[0];
-  unsigned char* next = batch.codes[1];
-  spread<kChunks>(rows, 0, 0, kRound, n_chunks, batch.codes[0]);
-  std::size_t n_hits = 0;
+std::size_t stream(const Batch& batch, const Rows& rows, std::size_t n_after, BlockHit* first_hit) {
+  constexpr std::size_t kRound = 2 * kSide;
+  alignas(64) std::int32_t sums[2][2 * kSums];
+  NextRound<kChunks, kRound> next(batch, rows, n_after);
+  Hits<false, 2> hits(batch, first_hit);
+  const std::size_t n_chunks = kChunks ? kChunks : batch.n_chunks, n_groups = batch.n_groups;
+  const std::size_t group_bytes = n_chunks * kTile;
   for (std::size_t first = 0; first < rows.n; first += kRound) {
-    if constexpr (kChunks == 1) {
-      _tile_loadd(4, codes, 64);
-      _tile_loadd(5, codes + kTile, 64);
-    }
     const unsigned char* queries = batch.queries;
-    std::size_t spread_to = 0;
-    multiply<kChunks, 0>(codes, queries, n_chunks);
-    for (std::size_t step = 0; step < batch.n_steps; ++step, queries += 2 * tiles_a_side) {
-      multiply<kChunks, 1>(codes, queries + tiles_a_side, n_chunks);
+    multiply<kChunks, 0>(next.codes(), queries, n_chunks);
+    for (std::size_t group = 0; group < n_groups; group += 2) {
+      queries += group_bytes;
+      multiply<kChunks, 1>(next.codes(), queries, n_chunks);
       _tile_stored(0, sums[0], 64);
-      _tile_stored(1, sums[0] + kTile / 4, 64);
-      if (step) n_hits += look_through(sums[1], batch, step * kStep - kSide, first, hits + n_hits);
-      const std::size_t end = spread_to + codes_a_step < kRound ? spread_to + codes_a_step : kRound;
-      spread<kChunks>(rows, first + kRound, spread_to, end, n_chunks, next);
-      spread_to = end;
-      for (std::size_t line = 0; line < codes_a_step * n_chunks && ahead < ahead_end; line += 8, ahead += 64) {
-        __builtin_prefetch(ahead);
-      }
-      if (step + 1 < batch.n_steps) multiply<kChunks, 0>(codes, queries + 2 * tiles_a_side, n_chunks);
+      _tile_stored(1, sums[0] + kSums, 64);
+      if (group) hits.find(sums[1], group - 1, first);
+      next.work(first);
+      queries += group_bytes;
+      if (group + 2 < n_groups) multiply<kChunks, 0>(next.codes(), queries, n_chunks);
       _tile_stored(2, sums[1], 64);
-      _tile_stored(3, sums[1] + kTile / 4, 64);
-      n_hits += look_through(sums[0], batch, step * kStep, first, hits + n_hits);
+      _tile_stored(3, sums[1] + kSums, 64);
+      hits.find(sums[0], group, first);
+      next.work(first);
     }
-    n_hits += look_through(sums[1], batch, batch.n_steps * kStep - kSide, first, hits + n_hits);
-    unsigned char* done = const_cast<unsigned char*>(codes);
-    codes = next;
-    next = done;
+    hits.find(sums[1], n_groups - 1, first);
+    next.finish();
   }
-  return n_hits;
+  return hits.size();
 }
 
 struct alignas(64) TileConfig {
@@ -240,17 +385,17 @@ std::size_t below(void* memory, const Rows& rows, std::size_t n_after, BlockHit*
   _tile_loadconfig(&config);
   std::size_t n_hits = 0;
   switch (rows.n_bytes) {
-    case 8: n_hits = below_of<1>(batch, rows, n_after, hits); break;
-    case 16: n_hits = below_of<2>(batch, rows, n_after, hits); break;
-    case 32: n_hits = below_of<4>(batch, rows, n_after, hits); break;
-    case 64: n_hits = below_of<8>(batch, rows, n_after, hits); break;
-    default: n_hits = below_of<0>(batch, rows, n_after, hits); break;
+    case 8: n_hits = stay<1>(batch, rows, n_after, hits); break;
+    case 16: n_hits = stay<2>(batch, rows, n_after, hits); break;
+    case 32: n_hits = stream<4>(batch, rows, n_after, hits); break;
+    case 64: n_hits = stream<8>(batch, rows, n_after, hits); break;
+    default: n_hits = stream<0>(batch, rows, n_after, hits); break;
   }
   _tile_release();
   return n_hits;
 }
 
-constexpr BatchKernel amx{kRound * kRounds, 1, kRounds, 12, memory_bytes, prepare, set_limit, below};
+constexpr BatchKernel amx{kBlock, 1, kBlock / kSide, 12, memory_bytes, prepare, set_limit, below};
 
 // A width that hardly begins a chunk of 64 bits is cheaper in slices.
 const BatchKernel& batch_kernel(std::size_t n_bytes) {
