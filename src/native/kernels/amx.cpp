@@ -106,11 +106,11 @@ inline void spread_whole(const Rows& rows, std::size_t first, std::size_t begin,
   for (std::size_t i = begin; i < end; ++i) {
     const std::uint8_t* code = rows.codes + (first + i) * rows.stride;
     unsigned char* row = tiles + i / kSide * kChunks * kTile + i % kSide * 64;
-    const char one = kChunks == 1 && i / kSide % 2 ? -128 : -1;
+    const __m512i ones = _mm512_set1_epi8(kChunks == 1 && i / kSide % 2 ? -128 : -1);
     for (std::size_t c = 0; c < kChunks; ++c) {
       std::uint64_t bits;
       std::memcpy(&bits, code + 8 * c, 8);
-      _mm512_store_si512(row + c * kTile, _mm512_maskz_set1_epi8(bits, one));
+      _mm512_store_si512(row + c * kTile, _mm512_maskz_mov_epi8(bits, ones));
     }
   }
 }
@@ -313,59 +313,47 @@ std::size_t stay(const Batch& batch, const Rows& rows, std::size_t n_after, Bloc
   return hits.size();
 }
 
-// Sums of 32 codes and 16 queries, in tiles 0 and 1 or in tiles 2 and 3.
-template <std::size_t kChunks, int kPair>
-inline void multiply(const unsigned char* codes, const unsigned char* queries, std::size_t n_chunks) {
-  const std::size_t chunks = kChunks ? kChunks : n_chunks;
-  if constexpr (kPair == 0) {
-    _tile_zero(0);
-    _tile_zero(1);
-  } else {
-    _tile_zero(2);
-    _tile_zero(3);
-  }
-  for (std::size_t c = 0; c < chunks; ++c) {
-    _tile_loadd(4, codes + c * kTile, 64);
-    _tile_loadd(5, codes + (chunks + c) * kTile, 64);
-    if constexpr (kPair == 0) {
-      _tile_loadd(6, queries + c * kTile, 64);
-      _tile_dpbssd(0, 4, 6);
-      _tile_dpbssd(1, 5, 6);
-    } else {
-      _tile_loadd(7, queries + c * kTile, 64);
-      _tile_dpbssd(2, 4, 7);
-      _tile_dpbssd(3, 5, 7);
-    }
-  }
-}
-
-// Codes of more than 128 bits, 32 a round.
+// Codes of more than 128 bits, 64 a round: tiles 0 to 3 are their sums, tiles 4 and 5 take turns for the
+// codes, and each tile of queries is used four times.
 template <std::size_t kChunks>
 std::size_t stream(const Batch& batch, const Rows& rows, std::size_t n_after, BlockHit* first_hit) {
-  constexpr std::size_t kRound = 2 * kSide;
-  alignas(64) std::int32_t sums[2][2 * kSums];
+  constexpr std::size_t kRound = 4 * kSide;
+  alignas(64) std::int32_t sums[4 * kSums];
   NextRound<kChunks, kRound> next(batch, rows, n_after);
-  Hits<false, 2> hits(batch, first_hit);
-  const std::size_t n_chunks = kChunks ? kChunks : batch.n_chunks, n_groups = batch.n_groups;
-  const std::size_t group_bytes = n_chunks * kTile;
+  Hits<false, 4> hits(batch, first_hit);
+  const std::size_t n_chunks = kChunks ? kChunks : batch.n_chunks;
+  const std::size_t side = n_chunks * kTile;
+  const auto store_sums = [&] {
+    _tile_stored(0, sums, 64);
+    _tile_stored(1, sums + kSums, 64);
+    _tile_stored(2, sums + 2 * kSums, 64);
+    _tile_stored(3, sums + 3 * kSums, 64);
+  };
   for (std::size_t first = 0; first < rows.n; first += kRound) {
     const unsigned char* queries = batch.queries;
-    multiply<kChunks, 0>(next.codes(), queries, n_chunks);
-    for (std::size_t group = 0; group < n_groups; group += 2) {
-      queries += group_bytes;
-      multiply<kChunks, 1>(next.codes(), queries, n_chunks);
-      _tile_stored(0, sums[0], 64);
-      _tile_stored(1, sums[0] + kSums, 64);
-      if (group) hits.find(sums[1], group - 1, first);
-      next.work(first);
-      queries += group_bytes;
-      if (group + 2 < n_groups) multiply<kChunks, 0>(next.codes(), queries, n_chunks);
-      _tile_stored(2, sums[1], 64);
-      _tile_stored(3, sums[1] + kSums, 64);
-      hits.find(sums[0], group, first);
+    for (std::size_t group = 0; group < batch.n_groups; ++group) {
+      if (group) store_sums();
+      _tile_zero(0);
+      _tile_zero(1);
+      _tile_zero(2);
+      _tile_zero(3);
+      const unsigned char* codes = next.codes();
+      for (std::size_t c = 0; c < n_chunks; ++c, codes += kTile, queries += kTile) {
+        _tile_loadd(6, queries, 64);
+        _tile_loadd(4, codes, 64);
+        _tile_dpbssd(0, 4, 6);
+        _tile_loadd(5, codes + side, 64);
+        _tile_dpbssd(1, 5, 6);
+        _tile_loadd(4, codes + 2 * side, 64);
+        _tile_dpbssd(2, 4, 6);
+        _tile_loadd(5, codes + 3 * side, 64);
+        _tile_dpbssd(3, 5, 6);
+      }
+      if (group) hits.find(sums, group - 1, first);
       next.work(first);
     }
-    hits.find(sums[1], n_groups - 1, first);
+    store_sums();
+    hits.find(sums, batch.n_groups - 1, first);
     next.finish();
   }
   return hits.size();
