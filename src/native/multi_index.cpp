@@ -4,8 +4,9 @@
 #include <atomic>
 #include <limits>
 
-#include "bit_counting.h"
 #include "hits.h"
+#include "kernels/kernels.h"
+#include "popcount.h"
 #include "prefetch.h"
 #include "threads.h"
 
@@ -70,7 +71,7 @@ class Probe {
  public:
   Probe(const Collection& collection, const Tables& tables, Spending& spending)
       : collection_(collection), tables_(tables), spending_(spending),
-        bit_counting_(bit_counting(collection.n_bytes)), keys_(tables.bits.size()) {
+        kernels_(kernels()), keys_(tables.bits.size()) {
     const std::uint32_t* starts = tables.starts;
     for (const TableBits& bits : tables.bits) {
       starts_.push_back(starts);
@@ -174,7 +175,7 @@ class Probe {
         if (farthest < radius) break;
         const auto most = static_cast<std::uint32_t>(std::min(farthest - radius, kTagBits));
         const std::size_t n_near =
-            bit_counting_.near_tags(entries(table) + begin, end - begin, tag, most, candidates_ + n);
+            kernels_.near_tags(entries(table) + begin, end - begin, tag, most, candidates_ + n);
         n = ask_for(n, n + n_near);
         if (n >= kBlock) {
           compare(table, radius, n, hits);
@@ -200,10 +201,11 @@ class Probe {
 
   template <class Hits>
   void compare(std::size_t table, unsigned radius, std::size_t n, Hits& hits) {
-    bit_counting_.distances_at(collection_, query_, candidates_, n, distances_);
+    const Rows rows{collection_.codes, collection_.n_codes, collection_.stride, collection_.n_bytes};
+    kernels_.distances_at(query_, rows, candidates_, n, distances_);
     std::uint64_t limit = hits.limit();
     for (std::size_t i = 0; i < n; ++i) {
-      const std::uint64_t rank = first_rank(distances_[i]) | candidates_[i];
+      const std::uint64_t rank = first_rank(static_cast<std::uint64_t>(distances_[i])) | candidates_[i];
       if (rank >= limit || !is_new(candidates_[i], table, radius)) continue;
       const std::size_t item = item_of(candidates_[i]);
       if (!collection_.allows(item)) continue;
@@ -244,7 +246,7 @@ class Probe {
   const Collection& collection_;
   const Tables& tables_;
   Spending& spending_;
-  BitCounting bit_counting_;
+  const Kernels& kernels_;
   std::vector<const std::uint32_t*> starts_;  // of each table
 
   const std::uint8_t* query_ = nullptr;
@@ -258,7 +260,7 @@ class Probe {
   Bucket buckets_[kBlock];
   std::size_t n_buckets_ = 0;
   std::uint32_t candidates_[2 * kBlock];
-  std::uint32_t distances_[2 * kBlock];
+  std::int32_t distances_[2 * kBlock];
 };
 
 // Returns whether all of them are found.

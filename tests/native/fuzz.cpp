@@ -109,8 +109,10 @@ template <class T>
 void damage(Random& random, Buffer<T>& values, std::uint64_t plausible) {
   const std::size_t n_damaged = random.chance(0.3) ? values.size() : std::min<std::size_t>(values.size(), 5);
   for (std::size_t i = 0; i < n_damaged; ++i) {
+    const std::size_t last = values.size() - 1;
+    const std::size_t at = random.one_of({std::size_t{0}, last, random.between(0, last), random.between(0, last)});
     const std::uint64_t wild = random.bits() >> random.below(64);
-    values[random.below(values.size())] = static_cast<T>(random.chance(0.6) ? random.below(plausible + 2) : wild);
+    values[at] = static_cast<T>(random.chance(0.6) ? random.below(plausible + 2) : wild);
   }
 }
 

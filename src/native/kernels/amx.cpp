@@ -394,7 +394,12 @@ const BatchKernel& batch_kernel(std::size_t n_bytes) {
 }  // namespace
 
 const Kernels* amx_kernels() {
-  static const Kernels kernels{"amx", avx512_kernels()->least, avx512_kernels()->distances, batch_kernel};
+  static const Kernels kernels = [] {
+    Kernels same = *avx512_kernels();
+    same.name = "amx";
+    same.batch = batch_kernel;
+    return same;
+  }();
   return &kernels;
 }
 

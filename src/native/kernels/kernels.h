@@ -54,6 +54,15 @@ struct Kernels {
   // All of them.
   void (*distances)(const std::uint8_t* query, const Rows& rows, std::int32_t* out);
 
+  // Those to the codes at some positions, which are below `rows.n`.
+  void (*distances_at)(const std::uint8_t* query, const Rows& rows, const std::uint32_t* positions, std::size_t n,
+                       std::int32_t* out);
+
+  // Of `n` entries of a multi-index, each a tag in the upper 32 bits and a position in the lower, writes the
+  // positions of those whose tags differ from `tag` in at most `most` bits, and returns how many there are.
+  std::size_t (*near_tags)(const std::uint64_t* entries, std::size_t n, std::uint32_t tag, std::uint32_t most,
+                           std::uint32_t* out);
+
   // The fastest for codes of that width.
   const BatchKernel& (*batch)(std::size_t n_bytes);
 };

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "../popcount.h"
 #include "kernels.h"
 
 namespace grainhash {
@@ -14,10 +15,7 @@ inline std::int32_t popcount(std::uint64_t x) {
 #if defined(__POPCNT__) || defined(__aarch64__)
   return __builtin_popcountll(x);
 #else
-  x -= (x >> 1) & 0x5555555555555555u;
-  x = (x & 0x3333333333333333u) + ((x >> 2) & 0x3333333333333333u);
-  x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fu;
-  return static_cast<std::int32_t>((x * 0x0101010101010101u) >> 56);
+  return static_cast<std::int32_t>(portable_popcount(x));
 #endif
 }
 
@@ -66,6 +64,35 @@ void distances(const std::uint8_t* query, const Rows& rows, std::int32_t* out) {
     case 64: return distances_of<64>(query, rows, out);
     default: return distances_of<0>(query, rows, out);
   }
+}
+
+template <std::size_t kBytes>
+void distances_at_of(const std::uint8_t* query, const Rows& rows, const std::uint32_t* positions, std::size_t n,
+                     std::int32_t* out) {
+  for (std::size_t i = 0; i < n; ++i) {
+    out[i] = distance_of<kBytes>(query, rows.codes + positions[i] * rows.stride, rows.n_bytes);
+  }
+}
+
+void distances_at(const std::uint8_t* query, const Rows& rows, const std::uint32_t* positions, std::size_t n,
+                  std::int32_t* out) {
+  switch (rows.n_bytes) {
+    case 8: return distances_at_of<8>(query, rows, positions, n, out);
+    case 16: return distances_at_of<16>(query, rows, positions, n, out);
+    case 32: return distances_at_of<32>(query, rows, positions, n, out);
+    case 64: return distances_at_of<64>(query, rows, positions, n, out);
+    default: return distances_at_of<0>(query, rows, positions, n, out);
+  }
+}
+
+std::size_t near_tags(const std::uint64_t* entries, std::size_t n, std::uint32_t tag, std::uint32_t most,
+                      std::uint32_t* out) {
+  std::size_t n_near = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    out[n_near] = static_cast<std::uint32_t>(entries[i]);
+    n_near += static_cast<std::uint32_t>(popcount((entries[i] >> 32) ^ tag)) <= most;
+  }
+  return n_near;
 }
 
 std::int32_t least_row(const std::uint8_t* query, const Rows& rows) {
