@@ -91,6 +91,14 @@ def test_the_python_of_the_readme_runs(demo: Path):
     assert "coffee.png" in lines[-1]
 
 
+def test_the_python_of_the_page_on_codes_runs(tmp_path: Path):
+    code = "".join(content for language, content in _blocks(_read("docs/codes.md")) if language == "python")
+    shown = _run(["-c", code], tmp_path).stdout
+    assert shown.startswith("[ 0 ")
+    assert "[[2]] [[5]]" in shown
+    assert "decision: scan" in shown
+
+
 def test_the_commands_of_the_readme_run_in_order(demo: Path):
     readme = _read("README.md")
     for language, content in _blocks(readme):

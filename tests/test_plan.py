@@ -203,7 +203,7 @@ def test_the_explanation_gives_the_numbers(clustered_codes: NDArray[np.uint8]) -
     plan = Plan.estimate(clustered_codes, None)
     text = plan.explain(k=10)
     tables = MultiIndex.build(clustered_codes)
-    assert f"{plan.n_tables} tables of 16 to 16 bits, {tables.nbytes / 1e6:.1f} MB" in text
+    assert f"{plan.n_tables} tables of 16 bits, {tables.nbytes / 1e6:.1f} MB" in text
     assert "the 10 nearest of 200,000 items" in text
     assert "scan: 1.6 MB of codes" in text
     assert "look-ups" in text

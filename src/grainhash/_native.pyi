@@ -9,7 +9,7 @@ from numpy import bool_, int32, int64, uint8, uint32, uint64
 from numpy.typing import NDArray
 
 def kernels() -> list[str]:
-    """Names of the kernels that this processor runs, the fastest first: of amx, avx512, avx2, neon, portable."""
+    """Names of those that this processor runs, fastest first: of amx, avx512, avx2, neon, portable."""
 
 def kernel() -> str:
     """The kernel in use."""

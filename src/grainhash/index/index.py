@@ -143,10 +143,11 @@ class Index:
             given = checks.fixed(given, ids)
         checked = checks.fixed(checked, codes)
         with self._writing:
-            numbers = self._next_ids(len(checked) if n_items is None else n_items, given)
-            if len(numbers):
-                self._append(Segment.of(checked, numbers, offsets, joinable))
-                self._last_id = int(numbers[-1])
+            first_id = self._first_of(len(checked) if n_items is None else n_items, given)
+            segment = Segment.of(checked, first_id, given, offsets, joinable)
+            if segment.n_items:
+                self._append(segment)
+                self._last_id = segment.last_id
 
     def remove_ids(self, ids: ArrayLike) -> int:
         """Take items out of all answers and return how many there were; other ids are ignored.
@@ -327,16 +328,16 @@ class Index:
     def _nearest(self, segments: Sequence[Segment], query: Query, k: int) -> Neighbours:
         return nearest_of([segment.search(query, k) for segment in segments], len(query.codes), k)
 
-    def _next_ids(self, n: int, given: Ids | None) -> Ids:
-        """The ids of `n` new items: those given, or the next ones."""
+    def _first_of(self, n: int, given: Ids | None) -> int:
+        """The first id of `n` new items: of those given, or the next one."""
         if given is None:
             first = 0 if self._last_id is None else self._last_id + 1
             if first + n > 2**63:
                 raise CodesError(f"there are no {n} ids left above {self._last_id}; pass ids")
-            return np.arange(first, first + n, dtype=np.int64)
+            return first
         if len(given) and self._last_id is not None and given[0] <= self._last_id:
             raise CodesError(f"id {given[0]} is not above {self._last_id}, the highest id added before")
-        return given
+        return int(given[0]) if len(given) else 0
 
     def _append(self, segment: Segment) -> None:
         """Join copied segments like the digits of a binary counter.

@@ -196,7 +196,7 @@ class Plan:
         wanted = f"the {k} nearest" if radius is None else f"all within {radius} bits"
         lines = [
             f"{wanted} of {self.n_items:,} items with {self.n_codes:,} codes of {self.n_bits} bits, "
-            f"{n_queries} queries at once, {n_threads} threads",
+            f"{_counted(n_queries, 'query', 'queries')} at once, {_counted(n_threads, 'thread', 'threads')}",
             f"scan: {self.n_codes * self.n_bits // 8 / 1e6:,.1f} MB of codes, "
             f"about {_duration(choice.scan_ns)} a query",
         ]
@@ -325,7 +325,7 @@ class Plan:
                 "were not sampled"
             ]
         lines = [
-            f"multi-index: {self.n_tables} tables of {self._key_bits.min()} to {self._key_bits.max()} bits, "
+            f"multi-index: {self.n_tables} tables of {_range(self._key_bits)} bits, "
             f"{self.table_bytes / 1e6:,.1f} MB" + ("" if has_tables else ", which were not built")
         ]
         if math.isfinite(choice.distance):
@@ -441,3 +441,12 @@ def _duration(ns: float) -> str:
         if ns >= size:
             return f"{ns / size:,.1f} {unit}"
     return f"{ns / 1e3:,.1f} us"
+
+
+def _counted(n: int, one: str, many: str) -> str:
+    return f"{n:,} {one if n == 1 else many}"
+
+
+def _range(values: NDArray[np.integer[Any]]) -> str:
+    least, most = int(values.min()), int(values.max())
+    return str(least) if least == most else f"{least} to {most}"

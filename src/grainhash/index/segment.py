@@ -69,10 +69,13 @@ class Segment:
     tables_key: str = field(default_factory=new_key)
 
     @classmethod
-    def of(cls, codes: Codes, ids: Ids, offsets: NDArray[np.int64] | None, joinable: bool) -> Segment:
+    def of(
+        cls, codes: Codes, first_id: int, ids: Ids | None, offsets: NDArray[np.int64] | None, joinable: bool
+    ) -> Segment:
         """A new segment; ids without gaps are not kept."""
-        gap_free = int(ids[-1]) - int(ids[0]) == len(ids) - 1
-        return cls(codes, int(ids[0]), None if gap_free else ids, offsets, joinable)
+        if ids is not None and (not len(ids) or int(ids[-1]) - first_id == len(ids) - 1):
+            ids = None
+        return cls(codes, first_id, ids, offsets, joinable)
 
     @property
     def n_items(self) -> int:
@@ -164,7 +167,7 @@ class Segment:
             offsets = np.concatenate([self._all_offsets(), later._all_offsets()[1:] + len(self.codes)])
         codes = np.concatenate([self.codes, later.codes])
         ids = np.concatenate([self.ids, later.ids])
-        joined = Segment.of(codes, ids, offsets, joinable=True)
+        joined = Segment.of(codes, self.first_id, ids, offsets, joinable=True)
         if self.live is None and later.live is None:
             return joined
         return joined.with_live(np.concatenate([self._all_live(), later._all_live()]))

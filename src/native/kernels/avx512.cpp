@@ -52,6 +52,8 @@ inline Word merge_lanes(Word a, Word b) {
   return _mm512_add_epi64(_mm512_shuffle_i64x2(a, b, 0x88), _mm512_shuffle_i64x2(a, b, 0xdd));
 }
 
+constexpr std::size_t kAhead = 8192;  // bytes
+
 // Distances of the eight codes at `codes`, in some order.
 template <std::size_t kBytes>
 struct Eight {
@@ -100,6 +102,7 @@ std::int32_t least_of(const std::uint8_t* query, const Rows& rows) {
   std::size_t i = 0;
   for (; i + 16 <= rows.n; i += 16) {
     const std::uint8_t* codes = rows.codes + i * kBytes;
+    for (std::size_t b = 0; b < 16 * kBytes; b += 64) __builtin_prefetch(codes + kAhead + b);
     // The upper halves are 0, so that the faster 32-bit minimum will do.
     least = _mm512_min_epu32(least, _mm512_min_epu32(eight(codes), eight(codes + 8 * kBytes)));
   }
