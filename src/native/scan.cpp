@@ -156,6 +156,7 @@ class RangeScan {
     if (group_.size() < last - first) group_.resize(last - first);
     kernels_.distances(queries_[q], rows(first, last - first), group_.data());
     const auto* nearest = std::min_element(group_.data(), group_.data() + (last - first));
+    if (*nearest >= best_[q].limit()) return;  // a code of no item: the offsets are damaged
     best_[q].push({*nearest, static_cast<std::int64_t>(item), nearest - group_.data()});
   }
 

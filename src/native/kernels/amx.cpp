@@ -14,7 +14,7 @@
 #include "kernels.h"
 #include "variants.h"
 
-#if defined(__AMX_INT8__) && defined(__AVX512BW__) && defined(__linux__)
+#if (defined(__AMX_INT8__) || defined(__AMXINT8__)) && defined(__AVX512BW__) && defined(__linux__)
 #include <cpuid.h>
 #include <immintrin.h>
 #include <sys/syscall.h>

@@ -52,7 +52,7 @@ inline Word merge_lanes(Word a, Word b) {
   return _mm512_add_epi64(_mm512_shuffle_i64x2(a, b, 0x88), _mm512_shuffle_i64x2(a, b, 0xdd));
 }
 
-constexpr std::size_t kAhead = 8192;  // bytes
+constexpr std::size_t kAhead = 4096;  // bytes
 
 // Distances of the eight codes at `codes`, in some order.
 template <std::size_t kBytes>

@@ -37,7 +37,7 @@ struct BatchKernel {
   std::size_t (*memory_bytes)(std::size_t n_queries, std::size_t n_bytes);
   void (*prepare)(void* memory, const std::uint8_t* queries, std::size_t n_queries, std::size_t n_bytes);
 
-  // Asks for codes nearer than `limit`, which is at least 0.
+  // Asks for codes nearer than `limit`, which is at least 0. Codes at distance 0 may be hits at any limit.
   void (*set_limit)(void* memory, std::size_t query, std::int32_t limit);
 
   // Compares a block with all queries and returns how many hits there are; those of one query come by
