@@ -301,9 +301,9 @@ std::size_t stay(const Batch& batch, const Rows& rows, std::size_t n_after, Bloc
       _tile_zero(1);
       _tile_dpbssd(1, 6, 2);
       if constexpr (kChunks == 2) _tile_dpbssd(1, 7, 3); else _tile_dpbssd(1, 7, 2);
-      _tile_stored(0, sums[0], 64);
       if (group) hits.find(sums[1], group - 1, second);
       next.work(first);
+      _tile_stored(0, sums[0], 64);
     }
     _tile_stored(1, sums[1], 64);
     hits.find(sums[0], n_groups - 1, first);
