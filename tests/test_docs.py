@@ -236,6 +236,14 @@ def test_numbers_are_those_of_the_benchmarks(name: str):
             )
 
 
+def test_the_page_on_performance_is_that_of_its_results(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from hamming_parts.page import filled
+
+    page = _read("docs/performance.md")
+    assert page == filled(page, json.loads((RESULTS / "hamming.json").read_text(encoding="utf-8")))
+
+
 def test_both_readmes_show_the_same_numbers():
     first, second = ([row[2] for row in _numbers_section(_read(name))[1]] for name in READMES)
     assert first == second
