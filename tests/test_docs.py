@@ -176,7 +176,7 @@ def test_links_lead_to_files(name: str):
 
 def test_what_the_architecture_names_exists():
     homes = [ROOT, ROOT / "src/grainhash", ROOT / "src/grainhash/encoder/default"]
-    written_at_run_time = {"manifest.json"}
+    written_at_run_time = {"manifest.json", "index.json"}
     named = re.findall(
         r"`([\w./-]+\.(?:py|cpp|md|json|toml|onnx|safetensors))(?:::(\w+))?`", _read("docs/architecture.md")
     )

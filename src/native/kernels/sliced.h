@@ -1,8 +1,9 @@
 // The sliced kernel: a block of codes turned on its side, compared bit by bit with many queries.
 //
 // Included by the file of each instruction set, which first defines `Word`, a vector of 64-bit words,
-// one bit a code, and the few operations on it. Bit `b` of all codes of a block is then one word, and a distance is the sum of as
-// many words as there are bits, kept as binary digits that are words too (bit-sliced arithmetic).
+// one bit a code, and the few operations on it. Bit `b` of all codes of a block is then one word, and a
+// distance is the sum of as many words as there are bits, kept as binary digits that are words too
+// (bit-sliced arithmetic).
 //
 // - Bits are taken in groups of three. What three bits of a query make of three bits of all codes is
 //   a number from 0 to 3, two digits; there are eight possible triples in a query, so both digits
