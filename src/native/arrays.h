@@ -45,6 +45,15 @@ Rows2<T> to_numpy(std::vector<T> values, std::size_t n_rows, std::size_t n_colum
   return Rows2<T>(owned->data(), {n_rows, n_columns}, owner_of(owned));
 }
 
+// Numbers that do not lie where their size asks for may end the process on some processors.
+template <class... Arrays>
+void check_aligned(const Arrays&... arrays) {
+  const auto is_aligned = [](const auto& array) {
+    return reinterpret_cast<std::uintptr_t>(array.data()) % sizeof(*array.data()) == 0;
+  };
+  if (!(is_aligned(arrays) && ...)) throw std::invalid_argument("arrays must be aligned to the size of their numbers");
+}
+
 // What is searched, once it is known that the arrays fit each other. Offsets are checked where they
 // are used, since there may be very many.
 inline Collection collection_of(const Codes& codes, std::size_t n_bytes, const std::optional<Offsets>& offsets,
@@ -52,6 +61,7 @@ inline Collection collection_of(const Codes& codes, std::size_t n_bytes, const s
   if (n_bytes == 0 || n_bytes > codes.shape(1) || n_bytes > 128) {
     throw std::invalid_argument("n_bytes must be at least 1, at most the width of the codes, and at most 128");
   }
+  if (offsets) check_aligned(*offsets);
   if (offsets && offsets->shape(0) == 0) throw std::invalid_argument("offsets must have one entry more than items");
   const std::size_t n_items = offsets ? offsets->shape(0) - 1 : codes.shape(0);
   if (allow && allow->shape(0) != n_items) throw std::invalid_argument("allow must have one entry an item");

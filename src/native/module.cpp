@@ -58,6 +58,7 @@ std::tuple<Column<std::int64_t>, Column<std::int32_t>, Column<std::int64_t>, Col
 }
 
 Column<std::int64_t> bind_find(const Offsets& ids, const Offsets& wanted) {
+  check_aligned(ids, wanted);
   std::vector<std::int64_t> positions(wanted.shape(0));
   {
     nb::gil_scoped_release release;

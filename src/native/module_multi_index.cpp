@@ -27,6 +27,7 @@ void check_n_codes(const Codes& codes) {
 
 Tables tables_of(const Collection& collection, const Offsets& bounds, const Starts& starts,
                  const Entries& entries) {
+  check_aligned(bounds, starts, entries);
   std::vector<TableBits> bits = cut(bounds.data(), bounds.shape(0), collection.n_bytes);
   if (starts.shape(0) != n_starts(bits)) {
     throw std::invalid_argument("starts must have one more than keys a table");
@@ -47,6 +48,7 @@ std::tuple<nb::object, nb::object> bind_build(const Codes& codes, const Offsets&
                                               std::size_t n_threads) {
   check_threads(n_threads);
   check_n_codes(codes);
+  check_aligned(bounds);
   const std::vector<TableBits> bits = cut(bounds.data(), bounds.shape(0), codes.shape(1));
   const nb::module_ numpy = nb::module_::import_("numpy");
   nb::object starts = numpy.attr("empty")(n_starts(bits), numpy.attr("uint32"));
@@ -105,6 +107,7 @@ bind_range(const Codes& codes, const std::optional<Offsets>& offsets, const Offs
 
 void check_asymmetric(const Collection& collection, const Codes& queries,
                       const Array<std::int32_t, 2>& weights, const Array<std::int64_t, 2>& positions) {
+  check_aligned(weights, positions);
   if (weights.shape(0) != queries.shape(0) || weights.shape(1) != queries.shape(1) * 8) {
     throw std::invalid_argument("weights must have a row a query and a column a bit");
   }

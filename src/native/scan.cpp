@@ -1,7 +1,6 @@
 #include "scan.h"
 
 #include <cstring>
-#include <limits>
 #include <memory>
 #include <new>
 

@@ -72,7 +72,7 @@ def id_array(ids: ArrayLike) -> Ids:
         return np.empty(0, np.int64)
     if array.dtype != np.int64 or array.ndim != 1:
         raise CodesError(f"ids are {array.dtype} with {array.ndim} dimension(s); they are int64 (n,)")
-    return np.ascontiguousarray(array)
+    return np.require(array, requirements=("C", "A"))
 
 
 def ascending(ids: Ids) -> Ids:
@@ -101,7 +101,7 @@ def offset_array(offsets: NDArray[np.int64], n_items: int | None, n_codes: int) 
         raise CodesError(f"offsets are {array.dtype} {array.shape}; for these ids they are int64 {expected}")
     if array[0] != 0 or array[-1] != n_codes or (array[1:] < array[:-1]).any():
         raise CodesError(f"offsets must ascend from 0 to the number of codes, {n_codes}")
-    return np.ascontiguousarray(array)
+    return np.require(array, requirements=("C", "A"))
 
 
 def allowed(allow: ArrayLike | None) -> tuple[Ids | None, Mask | None]:

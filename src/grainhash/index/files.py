@@ -223,6 +223,8 @@ def _map(path: Path) -> NDArray[Any]:
         shape, fortran_order, dtype = read_header(file)
         start, size = file.tell(), os.fstat(file.fileno()).st_size
     n_bytes = dtype.itemsize * math.prod(shape)
+    if start % dtype.alignment:
+        raise ValueError(f"{path.name} has numbers at places that are not multiples of their size")
     if dtype.hasobject or min(shape, default=0) < 0 or start + n_bytes != size:
         raise ValueError(f"{path.name} has {size} bytes where its header says {dtype} {shape}")
     if not n_bytes:

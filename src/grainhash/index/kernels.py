@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-try:
+from importlib.util import find_spec
+
+# One that is there and does not load, or is of another version, is an error rather than a slow search.
+_NATIVE = find_spec("grainhash._native") is not None
+
+if _NATIVE:
     from grainhash._native import (
         asymmetric,
         find,
@@ -16,9 +21,7 @@ try:
         range_search,
         use_kernel,
     )
-
-    _NATIVE = True
-except ImportError:
+else:
     from grainhash.index.reference import (
         asymmetric,
         find,
@@ -32,8 +35,6 @@ except ImportError:
         range_search,
         use_kernel,
     )
-
-    _NATIVE = False
 
 __all__ = [
     "asymmetric",

@@ -89,7 +89,7 @@ void set_limit(void* memory, std::size_t query, std::int32_t limit) {
   const Batch& batch = *static_cast<const Batch*>(memory);
   const auto above_all = static_cast<std::int32_t>(batch.n_chunks * 64 + 1);
   const std::int32_t bounded = limit < above_all ? limit : above_all;
-  const std::int32_t at_least_1 = bounded > 1 ? bounded : 1;  // 64 would not fit into seven bits
+  const std::int32_t at_least_1 = bounded > 1 ? bounded : 1;  // with 0, distance 64 would not fit into seven bits
   if (batch.n_chunks > 1) {
     batch.limits[query] = bounded - batch.ones[query];
   } else {

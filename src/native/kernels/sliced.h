@@ -35,7 +35,6 @@ namespace {
 constexpr std::size_t kWords = sizeof(Word) / 8;
 constexpr std::size_t kLanes = kWords * 64;
 
-constexpr std::size_t kMaxBytes = 128;   // of a code
 constexpr std::size_t kMaxChunks = 11;   // of a code: of 127 bytes
 constexpr std::size_t kPlanes = 130;     // bits of a chunk, and two that are always 0 to fill up the last group
 constexpr std::size_t kTableWords = 10;  // of a group: the low digit of even and odd patterns, and the high one of each
