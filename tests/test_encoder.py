@@ -246,3 +246,62 @@ def test_threads_that_are_the_first_to_use_the_network_do_not_wait_for_each_othe
     )
     for _ in range(4):
         subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+# Features
+
+
+def test_the_shipped_hash_function_still_decides_the_bits_it_was_written_for(encoder):
+    written = json.loads((encoder.folder / "encoder.json").read_text())
+    assert encoder.hash_function.fingerprint == written["hash"]["fingerprint"]
+    assert encoder.config.features == written["features"]
+
+
+def test_the_width_of_the_features_is_what_the_hash_function_takes(encoder):
+    assert encoder.n_features == encoder.hash_function.n_features
+
+
+def test_features_of_several_parts_stand_side_by_side(encoder, photographs):
+    pixels = encoder.cut(photographs / "things/coffee.png").pixels[:3]
+    several = encoder.with_features("pooled+map:rmac+mid:avg+colour")
+    assert several.feature_sizes == {"pooled": 1280, "map:rmac": 1280, "mid:avg": 112, "colour": 256}
+    assert several.n_features == 1280 + 1280 + 112 + 256
+    rows = several.features(pixels)
+    assert (rows.shape, rows.dtype) == ((3, several.n_features), np.float32)
+    np.testing.assert_array_equal(rows[:, :1280], encoder.features(pixels))
+    np.testing.assert_array_equal(rows[:, -256:], encoder.with_features("colour").features(pixels))
+    np.testing.assert_array_equal(several.features(pixels[:1])[0], rows[0])
+    assert several.features(pixels[:0]).shape == (0, several.n_features)
+
+
+def test_only_the_outputs_that_are_needed_are_computed(encoder):
+    assert encoder.network.outputs == ("pooled",)
+    assert encoder.with_features("map:gem+map:max").network.outputs == ("map",)
+
+
+def test_average_pooling_is_what_the_network_pools_itself(encoder, photographs):
+    pixels = encoder.cut(photographs / "places/china.jpg").pixels[:2]
+    averaged = encoder.with_features("map:avg").features(pixels)
+    np.testing.assert_allclose(averaged, encoder.features(pixels), atol=1e-4)
+
+
+def test_an_encoder_of_classical_features_alone_needs_no_network(encoder, photographs, tmp_path):
+    classical = encoder.with_features("colour+hog")
+    weight = np.random.default_rng(0).standard_normal((256 + 1764, 64)).astype(np.float32)
+    chain = HashFunction([Affine(weight, np.zeros(64, np.float32))], "random")
+    classical.with_hash_function(chain, {}).save(tmp_path / "e")
+    loaded = Encoder.load(tmp_path / "e")
+    (tmp_path / "e" / "network.onnx").write_bytes(b"")
+    loaded.prepare()
+    assert loaded.encode(photographs / "things/coffee.png").regions.shape == (13, 8)
+
+
+@pytest.mark.parametrize("features", ["map", "pooled:gem", "logits", "mid:avg+logits"])
+def test_features_that_the_network_does_not_give_are_refused(encoder, features):
+    with pytest.raises(EncoderError, match="output"):
+        encoder.with_features(features).features(np.zeros((1, 224, 224, 3), np.uint8))
+
+
+def test_features_that_cannot_be_read_are_refused(encoder):
+    with pytest.raises(EncoderError, match="map:median"):
+        encoder.with_features("map:median")

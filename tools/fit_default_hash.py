@@ -26,7 +26,7 @@ from grainhash.codes import hamming
 from grainhash.encoder.encoder import DEFAULT_FOLDER, Encoder, EncoderConfig
 from grainhash.encoder.granules import GranuleSettings, cut
 from grainhash.encoder.network import NetworkSpec
-from grainhash.hashing.itq import fit_itq
+from grainhash.hashing.itq import ITQ
 from grainhash.images import decode
 from grainhash.types import WHOLE, Box
 
@@ -106,7 +106,7 @@ def main() -> None:
     if arguments.compare:
         compare(encoder, features, list(photographs(arguments.compare, "database")))
         return
-    hash_function = fit_itq(features, N_BITS, whitening=WHITENING, seed=SEED)
+    hash_function = ITQ(N_BITS, whitening=WHITENING, seed=SEED).fit(features).function
     provenance = {
         "method": "itq",
         "whitening": WHITENING,
@@ -125,7 +125,7 @@ def compare(encoder: Encoder, features: NDArray[np.float32], rows: list[dict[str
     wholes = whole_features(encoder, [row["image"] for row in rows])
     labels = np.array([row["label"] for row in rows])
     for whitening in (0.0, 0.5, 1.0):
-        codes = fit_itq(features, N_BITS, whitening=whitening, seed=SEED).encode(wholes)
+        codes = ITQ(N_BITS, whitening=whitening, seed=SEED).fit(features).encode(wholes)
         print(f"whitening {whitening}: class mAP of wholes {class_map(codes, labels, len(rows) // 6):.3f}")
 
 
@@ -141,7 +141,7 @@ def bare_encoder(folder: Path) -> Encoder:
         features="pooled",
         provenance={"network": "see PROVENANCE.md"},
     )
-    placeholder = fit_itq(np.random.default_rng(SEED).standard_normal((16, 1280)), 8)
+    placeholder = ITQ(8).fit(np.random.default_rng(SEED).standard_normal((16, 1280))).function
     return Encoder(folder, config, placeholder)
 
 

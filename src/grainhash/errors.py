@@ -9,8 +9,12 @@ GrainhashError
 │   ├── BoxError                not a box inside the picture
 │   ├── CodesError              wrong dtype, width or shape of codes
 │   ├── WhereError              a filter that does not parse or names nothing
-│   └── MetadataError           a metadata file that cannot be read
+│   ├── MetadataError           a metadata file that cannot be read
+│   ├── LabelsError             labels that cannot be learned from, or do not fit the pictures
+│   └── SplitError              queries, training and database that overlap where they must not
+├── NotFitted                   a method asked for codes before it was fitted
 ├── EncoderError                an encoder folder that is missing, foreign or damaged
+├── CheckpointError             a training checkpoint that is damaged, or of another configuration
 ├── IndexFileError              a saved index, or a file of codes, that is missing, foreign or damaged
 ├── GalleryError                a gallery that cannot do what was asked
 │   ├── GalleryNotFound
@@ -70,8 +74,24 @@ class MetadataError(InputError):
     """A metadata file that cannot be read or matched."""
 
 
+class LabelsError(InputError):
+    """Labels that do not fit their pictures, or that nothing can be learned from."""
+
+
+class SplitError(InputError):
+    """Parts of a data set that overlap where they must not, or that are missing."""
+
+
+class NotFitted(GrainhashError):
+    """A method of hashing was asked for codes before `fit` or `load`."""
+
+
 class EncoderError(GrainhashError):
     """An encoder folder that is missing, of another format version, or damaged."""
+
+
+class CheckpointError(GrainhashError):
+    """A training checkpoint that is missing, damaged, or of another configuration."""
 
 
 class IndexFileError(GrainhashError):

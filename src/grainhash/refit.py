@@ -14,7 +14,7 @@ import numpy as np
 from grainhash.encoder.encoder import Encoder
 from grainhash.encoder.pipeline import Failed, encode_files, features_of_files
 from grainhash.errors import GalleryError, InputError, PictureError
-from grainhash.hashing.itq import fit_itq
+from grainhash.hashing.itq import ITQ
 from grainhash.store import Store, encoder_folder
 from grainhash.types import Progress
 
@@ -61,7 +61,7 @@ def _fit(
             f"{store.path.parent}: {len(features)} pictures are too few to fit {n_bits} bits on: they have "
             f"{n_granules} granules, and more than {n_bits} are needed; the present codes stay"
         )
-    hash_function = fit_itq(np.concatenate(features), n_bits, whitening=WHITENING)
+    hash_function = ITQ(n_bits, whitening=WHITENING).fit(np.concatenate(features)).function
     origin = {"method": "itq", "whitening": WHITENING, "pictures": len(features), "of": "the gallery"}
     return present.with_hash_function(hash_function, origin)
 

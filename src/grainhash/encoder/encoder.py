@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from grainhash.encoder.granules import RESAMPLING, GranuleSettings, cut
 from grainhash.encoder.network import Network, NetworkSpec, load_network
 from grainhash.errors import EncoderError
+from grainhash.features.parts import Part, outputs_of, parse_parts
 from grainhash.hashing.function import HashFunction
 from grainhash.images import DEFAULT_LIMITS, Limits, Source, decode
 from grainhash.metadata import picture_metadata
@@ -44,7 +45,7 @@ class EncoderConfig:
     network_sha256: str
     granules: GranuleSettings
     features: str
-    """The output of the network that the hash function takes."""
+    """What the hash function takes, such as `pooled` or `pooled+map:rmac`; see `grainhash.features.parts`."""
     provenance: Mapping[str, Any]
 
 
@@ -108,6 +109,18 @@ class Encoder:
         return self.hash_function.n_bits
 
     @property
+    def n_features(self) -> int:
+        """Width of the features."""
+        return sum(self.feature_sizes.values())
+
+    @cached_property
+    def feature_sizes(self) -> dict[str, int]:
+        """Width of every part of the features, in their order; the first use compiles the network."""
+        size = self.config.network.input_size
+        rows = self._rows_of_parts(np.zeros((1, size, size, 3), np.uint8))
+        return {part.name: part_rows.shape[1] for part, part_rows in zip(self._parts, rows, strict=True)}
+
+    @property
     def granules(self) -> GranuleSettings:
         """What is cut from every picture."""
         return self.config.granules
@@ -131,9 +144,17 @@ class Encoder:
         path = self.folder / "network.onnx"
         if _sha256(path) != self.config.network_sha256:
             raise EncoderError(f"{path}: not the network that encoder.json was written for")
-        return load_network(
-            path, spec=self.config.network, outputs=(self.config.features,), runtime=self.runtime
-        )
+        outputs = outputs_of(self._parts)
+        return load_network(path, spec=self.config.network, outputs=outputs, runtime=self.runtime)
+
+    @cached_property
+    def _parts(self) -> tuple[Part, ...]:
+        return parse_parts(self.config.features)
+
+    def prepare(self) -> None:
+        """Compile the network now, where the features need it, so that threads do not race for it."""
+        if outputs_of(self._parts):
+            self.network  # noqa: B018
 
     def cut(self, source: Source, *, name: str | None = None) -> Granules:
         """Decode a picture and cut its granules; `name` says in errors which picture it was.
@@ -149,8 +170,18 @@ class Encoder:
         return Granules(pixels, boxes, picture.width, picture.height, picture_metadata(picture))
 
     def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What the network makes of `uint8 (n, size, size, 3)` granules: `(n, n_features)`."""
-        return self.network.run(pixels)[self.config.features]
+        """The features of `uint8 (n, size, size, 3)` granules: `(n, n_features)`, parts side by side.
+
+        Raises:
+            EncoderError: features that the network does not give.
+            MissingExtra: a classical feature whose library is not installed.
+        """
+        rows = self._rows_of_parts(pixels)
+        return rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1)
+
+    def _rows_of_parts(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        outputs = self.network.run(pixels) if outputs_of(self._parts) else {}
+        return [part.rows(pixels, outputs) for part in self._parts]
 
     def codes(self, granules: list[Granules]) -> list[PictureCodes]:
         """The codes of many pictures' granules, in one pass through the network."""
@@ -186,6 +217,15 @@ class Encoder:
     def with_granules(self, granules: GranuleSettings) -> Encoder:
         """The same network and hash function with other granules."""
         return self._with(replace(self.config, granules=granules), self.hash_function)
+
+    def with_features(self, features: str) -> Encoder:
+        """The same network and granules with other features; its hash function must be replaced then.
+
+        Raises:
+            EncoderError: features that cannot be read; see `grainhash.features.parts`.
+        """
+        parse_parts(features)
+        return self._with(replace(self.config, features=features), self.hash_function)
 
     def with_hash_function(self, hash_function: HashFunction, provenance: Mapping[str, Any]) -> Encoder:
         """The same network and granules with another hash function, and where that came from."""

@@ -24,9 +24,8 @@ MAX_TILES_ALONG = 12
 """Tiles of one scale along the length of a very long picture, at most."""
 
 
-RESAMPLING = "hamming"
-"""How parts are brought to the network's size, part of every encoder's fingerprint. Pillow's Hamming
-filter finds classes as well as bicubic in two thirds of its time (Caltech-101 mAP .616 against .611)."""
+RESAMPLING = "hamming, enlarged bilinear"
+"""How parts are brought to the network's size, part of every encoder's fingerprint; see `resized`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +100,25 @@ def _spread(grid: Grid, elongation: float) -> tuple[float, list[float]]:
     return length, [i * (1 - length) / (n - 1) for i in range(n)]
 
 
+def resized(picture: Image.Image, size: int, box: tuple[float, float, float, float]) -> NDArray[np.uint8]:
+    """A part of a picture at the network's size, `uint8 (size, size, 3)`, antialiased.
+
+    A part that shrinks goes through Pillow's Hamming filter, which finds classes as well as bicubic in two
+    thirds of its time (Caltech-101 mAP .616 against .611). A part that grows goes through its bilinear one:
+    sharper filters show the network edges of pixels (CIFAR-10, 32 pixels to 224, mAP@200 of a sample: bilinear
+    .560, bicubic .529, Hamming .433).
+
+    Args:
+        picture: RGB.
+        size: the side in pixels.
+        box: left, top, right and bottom of the part, in pixels.
+    """
+    left, top, right, bottom = box
+    grows = right - left < size or bottom - top < size
+    filter = Image.Resampling.BILINEAR if grows else Image.Resampling.HAMMING
+    return np.asarray(picture.resize((size, size), filter, box=box))
+
+
 def cut(rgb: NDArray[np.uint8], boxes: list[Box], size: int) -> NDArray[np.uint8]:
     """Cut parts from a picture and bring each to `size` x `size`, antialiased.
 
@@ -114,6 +132,5 @@ def cut(rgb: NDArray[np.uint8], boxes: list[Box], size: int) -> NDArray[np.uint8
     image = Image.fromarray(rgb)
     pieces = np.empty((len(boxes), size, size, 3), np.uint8)
     for piece, box in zip(pieces, boxes, strict=True):
-        corners = box.pixels(*image.size)
-        piece[:] = np.asarray(image.resize((size, size), Image.Resampling[RESAMPLING.upper()], box=corners))
+        piece[:] = resized(image, size, box.pixels(*image.size))
     return pieces

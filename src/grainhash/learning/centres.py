@@ -1,0 +1,162 @@
+"""Binary hash centres: codes of -1 and +1, one a class, far from one another.
+
+nested_centres(100, 64)     # (100, 64); also its first 16, its first 32, ... bits are far apart
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grainhash.codes import check_n_bits
+from grainhash.errors import InputError
+from grainhash.labels import SEPARATOR, Labels
+
+Centres = NDArray[np.float32]
+"""`(n_classes, n_bits)` of -1 and +1."""
+
+SHORTEST_PREFIX = 16
+
+TRIES = 4
+"""Random starts of a search for one bit; more gain next to nothing."""
+
+PASSES = 3
+"""Times that every bit between two prefixes is chosen anew, given the others."""
+
+SHARPNESS = 1.0
+"""How much more a pair of classes weighs for each bit in common, over the root of the code's length."""
+
+LEAST_GAIN = 1e-6
+"""Of a move in a search, below which rounding decides; the closest pair weighs 1."""
+
+MANY_CLASSES = 2048
+"""From here on random centres: the search grows with the square of the classes."""
+
+
+def prefix_lengths(n_bits: int) -> tuple[int, ...]:
+    """The lengths at which a nested code is cut: 16, 32, 64, ... and `n_bits` itself."""
+    check_n_bits(n_bits)
+    lengths = [SHORTEST_PREFIX]
+    while lengths[-1] < n_bits:
+        lengths.append(2 * lengths[-1])
+    return (*(length for length in lengths if length < n_bits), n_bits)
+
+
+def random_centres(n_classes: int, n_bits: int, *, seed: int = 0) -> Centres:
+    """Every bit a fair coin, as OrthoHash's codebook (Hoe et al., NeurIPS 2021)."""
+    _check(n_classes, n_bits)
+    bits = np.random.default_rng(seed).random((n_classes, n_bits)) < 0.5
+    return _signs(bits)
+
+
+def hadamard_centres(n_classes: int, n_bits: int, *, seed: int = 0) -> Centres:
+    """Rows of a Hadamard matrix and of its negative: half or all of the bits differ.
+
+    Algorithm 1 of Yuan et al., Central Similarity Quantization, CVPR 2020. Where the matrix has no such
+    order or too few rows, the paper draws bits at random; these are `nested_centres` then.
+    """
+    _check(n_classes, n_bits)
+    if n_bits & (n_bits - 1) or n_classes > 2 * n_bits:
+        return nested_centres(n_classes, n_bits, seed=seed)
+    matrix = np.ones((1, 1), np.float32)
+    while len(matrix) < n_bits:
+        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
+    rows = np.random.default_rng(seed).permutation(2 * n_bits)[:n_classes]
+    return np.concatenate([matrix, -matrix])[rows]
+
+
+def nested_centres(n_classes: int, n_bits: int, *, seed: int = 0) -> Centres:
+    """Centres of which every prefix of `prefix_lengths` is a set of well separated centres too.
+
+    Ours. Bit after bit splits the classes in two so that the sum over pairs of `exp(s <c_i, c_j>)` is least,
+    which is ruled by the pairs that are closest so far; `s = SHARPNESS / sqrt(length)`. As the product of
+    two bits is -1 or +1, a bit `x` adds `x' W x` with `W_ij = exp(s <c_i, c_j>)` up to constants: a maximum
+    cut, found by local search. The bits between two prefixes are then chosen anew in turn, given all up to
+    the longer.
+    """
+    _check(n_classes, n_bits)
+    if n_classes >= MANY_CLASSES:
+        return random_centres(n_classes, n_bits, seed=seed)
+    rng = np.random.default_rng(seed)
+    centres = np.zeros((n_classes, n_bits), np.float32)
+    start = 0
+    for end in prefix_lengths(n_bits):
+        for bit in [*range(start, end)] * (1 + PASSES):
+            centres[:, bit] = 0
+            centres[:, bit] = _maximum_cut(_closeness(centres[:, :end]), rng)
+        start = end
+    return centres
+
+
+def hierarchy_centres(labels: Labels, centres: Centres) -> Centres:
+    """Centres of the nodes of a hierarchy that share bits with the nodes above them. Ours.
+
+    Every bit belongs to one level, level and bit drawn in equal shares; below that level a node takes the
+    bit of its ancestor there. Two leaves then differ in about half of the bits of the levels where they
+    part, so that the distance of their centres follows the levels that they have in common.
+    """
+    levels = [name.split(SEPARATOR) for name in labels.classes]
+    number = {name: position for position, name in enumerate(labels.classes)}
+    shared = np.empty_like(centres)
+    for row, path in enumerate(levels):
+        nodes = [number[SEPARATOR.join(path[: depth + 1])] for depth in range(len(path))]
+        level_of_bit = np.arange(centres.shape[1]) % len(nodes)
+        shared[row] = centres[np.take(nodes, level_of_bit), np.arange(centres.shape[1])]
+    return shared
+
+
+def make_centres(kind: str, n_classes: int, n_bits: int, *, seed: int = 0) -> Centres:
+    """Centres by the name of their kind: `hadamard`, `random` or `nested`.
+
+    Raises:
+        InputError: another name.
+    """
+    if kind not in KINDS:
+        raise InputError(f"hash centres {kind!r}: there are {', '.join(KINDS)}")
+    return KINDS[kind](n_classes, n_bits, seed=seed)
+
+
+KINDS: dict[str, Callable[..., Centres]] = {
+    "hadamard": hadamard_centres,
+    "random": random_centres,
+    "nested": nested_centres,
+}
+
+
+def _closeness(centres: Centres) -> NDArray[np.float32]:
+    """`(n, n)`: how close two centres are, 1 for the closest pair; 0 on the diagonal."""
+    common: NDArray[np.float32] = centres @ centres.T
+    np.fill_diagonal(common, -np.inf)
+    closeness: NDArray[np.float32] = np.exp(SHARPNESS / centres.shape[1] ** 0.5 * (common - common.max()))
+    return closeness
+
+
+def _maximum_cut(weights: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """`(n,)` of -1 and +1 with a small `x' weights x`: the best of a few local searches."""
+    cuts = [_local_search(weights, _signs(rng.random(len(weights)) < 0.5)) for _ in range(TRIES)]
+    return min(cuts, key=lambda cut: float(cut @ weights @ cut))
+
+
+def _local_search(weights: NDArray[np.float32], cut: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Move one class at a time to the other side, the one that gains most, until none gains."""
+    pull = weights @ cut
+    for _ in range(4 * len(cut)):
+        gain = cut * pull
+        best = int(gain.argmax())
+        if gain[best] <= LEAST_GAIN:
+            break
+        cut[best] = -cut[best]
+        pull += 2 * cut[best] * weights[best]
+    return cut
+
+
+def _signs(bits: NDArray[np.bool_]) -> Centres:
+    return np.where(bits, np.float32(1), np.float32(-1))
+
+
+def _check(n_classes: int, n_bits: int) -> None:
+    check_n_bits(n_bits)
+    if n_classes < 2:
+        raise InputError(f"hash centres of {n_classes} class(es): there must be two or more")

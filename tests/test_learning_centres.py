@@ -1,0 +1,106 @@
+"""Hash centres: shape, distances between classes, at every prefix."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from grainhash.errors import CodesError, InputError
+from grainhash.labels import Labels
+from grainhash.learning import centres as module
+from grainhash.learning.centres import (
+    KINDS,
+    hadamard_centres,
+    hierarchy_centres,
+    make_centres,
+    nested_centres,
+    prefix_lengths,
+    random_centres,
+)
+
+
+def distances(centres):
+    """Hamming distances of all pairs of classes."""
+    n, n_bits = centres.shape
+    return ((n_bits - centres @ centres.T) / 2)[np.triu_indices(n, 1)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=15, deadline=None)
+@given(n_classes=st.integers(2, 40), n_bytes=st.integers(1, 12), seed=st.integers(0, 3))
+def test_any_number_of_classes_and_any_length(kind, n_classes, n_bytes, seed):
+    centres = make_centres(kind, n_classes, 8 * n_bytes, seed=seed)
+    assert centres.shape == (n_classes, 8 * n_bytes)
+    assert centres.dtype == np.float32
+    assert np.isin(centres, (-1, 1)).all()
+    np.testing.assert_array_equal(centres, make_centres(kind, n_classes, 8 * n_bytes, seed=seed))
+
+
+@pytest.mark.parametrize(
+    ("n_bits", "lengths"),
+    [(8, (8,)), (16, (16,)), (24, (16, 24)), (64, (16, 32, 64)), (200, (16, 32, 64, 128, 200))],
+)
+def test_prefixes_double_up_to_the_whole_code(n_bits, lengths):
+    assert prefix_lengths(n_bits) == lengths
+
+
+def test_prefixes_of_no_code_are_refused():
+    with pytest.raises(CodesError):
+        prefix_lengths(12)
+
+
+@pytest.mark.parametrize("n_classes", [10, 32, 64])
+def test_rows_of_a_hadamard_matrix_differ_in_half_or_all_of_the_bits(n_classes):
+    assert np.isin(distances(hadamard_centres(n_classes, 32)), (16, 32)).all()
+
+
+@pytest.mark.parametrize(("n_classes", "n_bits"), [(10, 24), (65, 32)])
+def test_where_there_is_no_hadamard_matrix_centres_are_nested_ones(n_classes, n_bits):
+    np.testing.assert_array_equal(hadamard_centres(n_classes, n_bits), nested_centres(n_classes, n_bits))
+
+
+@pytest.mark.parametrize("n_classes", [10, 21, 100])
+def test_nested_centres_are_well_separated_at_every_prefix(n_classes):
+    centres = nested_centres(n_classes, 128, seed=1)
+    for length in prefix_lengths(128):
+        nested = distances(centres[:, :length])
+        at_random = max(distances(random_centres(n_classes, length, seed=s)).min() for s in range(20))
+        assert nested.min() >= at_random, length
+        assert nested.mean() > length / 2
+
+
+def test_ten_nested_centres_are_as_far_apart_as_a_hadamard_matrix_has_them():
+    centres = nested_centres(10, 64)
+    assert distances(centres).min() >= 32
+    assert distances(centres[:, :32]).min() >= 16
+
+
+def test_nested_centres_have_balanced_bits_that_seldom_repeat():
+    centres = nested_centres(20, 64)
+    assert np.abs(centres.mean(axis=0)).max() <= 0.2
+    assert len(np.unique(centres, axis=1).T) > 60
+
+
+def test_very_many_classes_get_random_centres(monkeypatch):
+    monkeypatch.setattr(module, "MANY_CLASSES", 30)
+    np.testing.assert_array_equal(nested_centres(30, 16, seed=2), random_centres(30, 16, seed=2))
+
+
+def test_leaves_of_one_parent_are_nearer_than_others():
+    labels = Labels.hierarchy([f"{top}/{low}" for top in "abcd" for low in "wxyz"])
+    centres = hierarchy_centres(labels, nested_centres(labels.n_classes, 64))
+    leaves = [row for row, name in enumerate(labels.classes) if "/" in name]
+    parents = [name[0] for name in labels.classes if "/" in name]
+    product = centres[leaves] @ centres[leaves].T
+    siblings = np.equal.outer(parents, parents) & ~np.eye(len(leaves), dtype=bool)
+    others = ~np.equal.outer(parents, parents)
+    assert product[siblings].min() > product[others].max()
+    assert product[siblings].max() < 64
+
+
+@pytest.mark.parametrize(("kind", "n_classes"), [("round", 4), ("nested", 1), ("random", 0)])
+def test_centres_that_cannot_be_made_are_refused(kind, n_classes):
+    with pytest.raises(InputError):
+        make_centres(kind, n_classes, 16)
