@@ -11,10 +11,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import typer
 from PIL import Image
 
 import grainhash
-from grainhash.cli import main
+from grainhash.cli import app, main
+
+VERBS = ("index", "add", "remove", "search", "info", "evaluate", "train", "advise", "export")
 
 
 @pytest.fixture
@@ -106,33 +109,84 @@ def test_help_answers_without_heavy_imports():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (result.returncode, result.stderr.strip()) == (1, "")  # exit of '' is 1, and prints nothing
-    for verb in ("index", "add", "remove", "search", "info"):
+    for verb in VERBS:
         assert re.search(rf"^  {verb} ", result.stdout, re.MULTILINE)
 
 
-def test_searching_never_imports_torch(indexed, photographs):
+@pytest.mark.parametrize(
+    ("command", "proof"),
+    [
+        (["search", "photos/things/coffee.png", "-g", "INDEXED"], "grainhash.search"),
+        (["index", "photos", "-g", "new"], "grainhash.indexing"),
+        (["evaluate", "photos", "--queries", "1"], "grainhash.evaluation"),
+        (
+            ["train", "photos", "--method", "itq", "--bits", "8", "--out", "out", "--cache", "cache"],
+            "grainhash.training.frozen",
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_what_needs_no_torch_never_imports_it(indexed, photographs, tmp_path, command, proof):
+    (tmp_path / "photos").symlink_to(photographs)
     code = (
         "import sys\n"
         "sys.argv[0] = 'grainhash'\n"
         "from grainhash.cli import main\n"
         "try: main()\n"
         "except SystemExit as exit: assert not exit.code\n"
-        "assert 'grainhash.search' in sys.modules\n"
+        f"assert '{proof}' in sys.modules\n"
         "assert not {'torch', 'onnx', 'sklearn', 'skimage', 'pandas'} & sys.modules.keys()"
     )
-    arguments = ["search", photographs / "things/coffee.png", "-g", indexed]
-    result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    arguments = [str(indexed) if argument == "INDEXED" else argument for argument in command]
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path
+    )
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_every_verb_helps_within_80_columns(run):
-    for verb in ([], ["index"], ["add"], ["remove"], ["search"], ["info"]):
-        code, out, err = run(*verb, "--help")
-        assert (code, err) == (0, "")
-        assert max(map(len, out.splitlines())) <= 80
-        assert "..." not in out.replace("what...", "").replace("pictures...", "").replace(
-            "[ARGS]...", ""
-        ).replace("}...", "")
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_every_verb_helps_within_80_columns(run, verb):
+    code, out, err = run(*verb.split(), "--help")
+    assert (code, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 80
+    assert "..." not in re.sub(r"(what|pictures|ARGS|\}|\])\.\.\.", "", out)  # nothing is cut off
+
+
+def test_the_verbs_are_those_tested(run):
+    assert re.findall(r"^  (\w+)  ", run("--help")[1].split("Commands:")[1], re.MULTILINE) == list(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_option_says_what_it_is_for(verb):
+    for parameter in typer.main.get_command(app).commands[verb].params:
+        assert parameter.help, f"{verb} {parameter.name}"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--epochs", "3"], "--epochs: it is for --end-to-end"),
+        (["--workers", "1"], "--workers: it is for --end-to-end"),
+        (["--end-to-end", "--mirrored"], "--mirrored: it is not for --end-to-end"),
+        (["--end-to-end", "--cache", "x"], "--cache: it is not for --end-to-end"),
+    ],
+)
+def test_options_of_the_other_way_to_train_are_refused(fails, photographs, tmp_path, options, message):
+    code, err = fails("train", photographs, "--out", tmp_path / "out", *options)
+    assert (code, message in err) == (2, True)
+
+
+def test_options_of_the_two_ways_to_train_exist():
+    from grainhash.cli.train import OF_END_TO_END, OF_THE_FROZEN
+
+    names = {parameter.name for parameter in typer.main.get_command(app).commands["train"].params}
+    assert names >= OF_END_TO_END | OF_THE_FROZEN
+
+
+def test_training_end_to_end_without_torch_names_the_extra(fails, monkeypatch, photographs, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    code, err = fails("train", photographs, "--out", tmp_path / "out", "--end-to-end")
+    assert (code, "pip install 'grainhash[train]'" in err) == (1, True)
 
 
 def test_no_arguments_is_a_question_for_help(run):

@@ -16,8 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
+from PIL import Image
 
 from grainhash.cli import app
 
@@ -58,10 +60,11 @@ def _commands(text: str) -> Iterator[tuple[str, str]]:
 
 def _run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "GRAINHASH_GALLERY"}
+    own = {"PYTHONIOENCODING": "utf-8", "XDG_CACHE_HOME": str(folder / ".cache"), "COLUMNS": "100"}
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env={**environment, "PYTHONIOENCODING": "utf-8"},
+        env={**environment, **own},
         capture_output=True,
         encoding="utf-8",
         timeout=120,
@@ -77,6 +80,20 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = _run([str(ROOT / "examples" / "demo.py"), "--out", str(folder)], ROOT)
     assert "right answers came first" in done.stdout
     return folder
+
+
+def _label(photographs: Path, folder: Path) -> None:
+    """Draw what the README calls `labelled`: pieces of photographs, to be known by whose piece they are."""
+    rng = np.random.default_rng(0)
+    for path in sorted(photographs.rglob("*.*"))[:9]:
+        picture = Image.open(path).convert("RGB")
+        for number in range(40):
+            corner = rng.uniform(0, 0.4, 2)
+            box = [*(corner * picture.size), *((corner + 0.6) * picture.size)]
+            piece = picture.resize((160, 120), box=box)
+            place = folder / ("train" if number < 32 else "test") / path.stem
+            place.mkdir(parents=True, exist_ok=True)
+            piece.save(place / f"{number}.jpg")
 
 
 # What runs
@@ -104,6 +121,7 @@ def test_the_commands_of_the_readme_run_in_order(demo: Path):
     for language, content in _blocks(readme):
         if language == "csv":
             (demo / "notes.csv").write_text(content, encoding="utf-8")
+    _label(demo / "photos", demo / "labelled")
     commands = list(_commands(readme))
     assert len(commands) >= 10
     for command, shown in commands:
@@ -176,7 +194,7 @@ def test_links_lead_to_files(name: str):
 
 def test_what_the_architecture_names_exists():
     homes = [ROOT, ROOT / "src/grainhash", ROOT / "src/grainhash/encoder/default"]
-    written_at_run_time = {"manifest.json", "index.json"}
+    written_at_run_time = {"manifest.json", "index.json", "checkpoint/last.safetensors"}
     named = re.findall(
         r"`([\w./-]+\.(?:py|cpp|md|json|toml|onnx|safetensors))(?:::(\w+))?`", _read("docs/architecture.md")
     )
@@ -274,3 +292,23 @@ def _value(file: str, pointer: str, factor: float) -> float | str:
     for key in pointer.split("/"):
         value = value[int(key)] if isinstance(value, list) else value[key]
     return value if isinstance(value, str) else value * factor
+
+
+# The page on methods
+
+
+def test_the_page_on_methods_lists_every_one_where_it_belongs():
+    from grainhash.methods import METHODS, method
+
+    page = _read("docs/hashing.md")
+    sections = [re.findall(r"^\| `([\w-]+)` \|", part, re.MULTILINE) for part in page.split("\n## ")[1:]]
+    without, needing, together = sections
+    assert sorted([*without, *needing, *together]) == sorted(METHODS)
+    assert not any(method(name).needs_labels for name in without)
+    assert all(method(name).needs_labels for name in needing)
+    assert together == ["joint"]
+
+
+def test_the_python_of_the_page_on_methods_runs(tmp_path: Path):
+    (code,) = [content for language, content in _blocks(_read("docs/hashing.md")) if language == "python"]
+    assert _run(["-c", code], tmp_path).stdout.startswith("(400, 4) {'n_bits': 32")

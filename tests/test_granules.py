@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from grainhash.encoder.granules import LONG, WHOLE_ONLY, GranuleSettings, Grid, cut
+from grainhash.encoder.granules import LONG, WHOLE_ONLY, GranuleSettings, Grid, cut, resized
 from grainhash.errors import EncoderError
 from grainhash.types import WHOLE, Box
 
@@ -63,3 +64,36 @@ def test_a_part_is_what_is_in_its_box():
 def test_pictures_of_extreme_shape_can_be_cut(shape):
     boxes = [WHOLE, *(Box(*map(float, row)) for row in GranuleSettings().boxes(shape[1], shape[0]))]
     assert cut(np.full(shape, 7, np.uint8), boxes, 224).shape == (len(boxes), 224, 224, 3)
+
+
+def test_what_grows_shows_no_edges_of_pixels():
+    """Enlarged by a filter as sharp as Hamming's, a picture of few pixels is seen as one of many squares."""
+    step = np.repeat(np.array([[[0] * 3, [240] * 3]], np.uint8), 2, axis=0)
+    row = resized(Image.fromarray(step), 32, (0, 0, 2, 2))[16, :, 0].astype(int)
+    assert (row[0], row[-1]) == (0, 240)
+    assert (np.diff(row) >= 0).all()
+    assert np.diff(row).max() <= 240 / 16 + 1
+
+
+def test_what_shrinks_is_antialiased():
+    board = (np.indices((512, 512)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    small = resized(Image.fromarray(np.dstack([board] * 3)), 64, (0, 0, 512, 512))
+    assert np.abs(small.astype(int) - 127.5).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("box", "filter"),
+    [
+        ((0, 0, 300, 400), Image.Resampling.HAMMING),
+        ((10, 20, 234, 244), Image.Resampling.HAMMING),
+        ((10, 20, 233, 244), Image.Resampling.BILINEAR),
+        ((0, 0, 300, 60), Image.Resampling.BILINEAR),
+    ],
+    ids=["shrinks", "stays", "grows by one pixel", "grows one way and shrinks the other"],
+)
+def test_the_filter_depends_on_whether_a_part_grows(box, filter):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (400, 300, 3), np.uint8))
+    np.testing.assert_array_equal(resized(picture, 224, box), picture.resize((224, 224), filter, box=box))
+    others = {Image.Resampling.HAMMING, Image.Resampling.BILINEAR} - {filter}
+    for other in others if box[2] - box[0] != 224 else ():
+        assert (resized(picture, 224, box) != picture.resize((224, 224), other, box=box)).any()

@@ -53,6 +53,25 @@ def test_labels_as_they_come():
             Labels.of(bad)
 
 
+def test_labels_made_together_number_classes_alike():
+    first, second = Labels.together(["dog", "cat"], np.array(["cat", "eel", "cat"]))
+    assert first.classes == second.classes == ("cat", "dog", "eel")
+    assert relevant(first, second).tolist() == [[False] * 3, [True, False, True]]
+    numbers = Labels.together(np.array([10]), np.array([9, 10]))
+    assert relevant(*numbers).tolist() == [[False, True]]
+    several = Labels.together(np.eye(2), np.array([[1, 1]]))
+    assert relevant(*several).tolist() == [[True], [True]]
+    assert Labels.together(first, second) == (first, second)
+    for bad in (
+        (first, ["cat"]),
+        (first, Labels.single(["cat"])),
+        (["cat"], np.eye(2)),
+        (np.eye(2), np.eye(3)),
+    ):
+        with pytest.raises(LabelsError):
+            Labels.together(*bad)
+
+
 @pytest.mark.parametrize("rows", [np.array([2, 0]), np.array([True, False, True]), slice(1, None), [0]])
 @pytest.mark.parametrize(
     "labels", [Labels.single("aba"), Labels.multi(["ab", "b", ""])], ids=["single", "multi"]

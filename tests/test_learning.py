@@ -153,7 +153,8 @@ def test_the_function_gives_the_numbers_of_the_trained_head(head):
         method="csq",
     )
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    rows = torch.from_numpy((unit - unit.mean(axis=0)) / unit.std(axis=0))
+    deviation = unit.std(axis=0)
+    rows = torch.from_numpy((unit - unit.mean(axis=0)) / np.sqrt(deviation * deviation.mean()))
     assert not module.training
     np.testing.assert_allclose(function.project(features), module(rows).detach().numpy(), atol=1e-4)
 
@@ -199,6 +200,18 @@ def test_views_are_drawn_for_each_row_by_itself():
         assert (one != other).all()
         seen |= set((one % 100).tolist())
     assert seen == {0.0, 1.0, 2.0}
+
+
+def test_the_other_view_may_be_asked_for_of_a_neighbour():
+    base = torch.from_numpy(blobs(n=60)[0])
+    kept = torch.arange(2.0)[:, None, None].expand(2, 60, 1)
+    features = torch.cat([base.expand(2, 60, 24), kept], dim=2)
+    views = Views(features, 2, 0.0, torch.Generator().manual_seed(0), of_neighbours=True)
+    others = torch.cat([views.draw(torch.arange(60)).chunk(2)[1] for _ in range(5)])
+    assert set(others[:, -1].tolist()) == {0.0, 1.0}
+    found = torch.cdist(others[:, :-1], base).argmin(dim=1).reshape(5, 60)
+    assert all(found[draw, row] in views.near[row] for draw in range(5) for row in range(60))
+    assert 0.05 < (found == torch.arange(60)).float().mean() < 0.3
 
 
 def test_an_epoch_sees_no_row_twice():

@@ -224,6 +224,19 @@ def test_cibhash():
     assert losses.cibhash(u, other, temperature=0.3, beta=0.01).item() == pytest.approx(expected)
 
 
+def test_nested_contrast():
+    u, other = tensor(N, BITS), tensor(N, BITS)
+    a, b = np.tanh(array(u)), np.tanh(array(other))
+
+    def finding_its_own(one, two):
+        scores = [[math.exp(cosine(x, y) / 0.7) for y in two] for x in one]
+        return -np.mean([math.log(row[i] / sum(row)) for i, row in enumerate(scores)])
+
+    terms = [finding_its_own(a[:, :m], b[:, :m]) + finding_its_own(b[:, :m], a[:, :m]) for m in (8, 16)]
+    found = losses.nested_contrast(u, other, lengths=(8, 16), temperature=0.7)
+    assert found.item() == pytest.approx(np.mean(terms) / 2)
+
+
 def test_the_bottleneck_holds_the_second_distribution_fixed():
     u, other = tensor(N, BITS, gradient=True), tensor(N, BITS, gradient=True)
     losses._bernoulli_kl(u, other.detach()).backward()
@@ -245,6 +258,7 @@ LOSSES = {
     ),
     "bihalf": lambda u, t: losses.bihalf(u, t + 1, gamma=6.0),
     "cibhash": lambda u, t: losses.cibhash(u, u + 0.1, temperature=0.3, beta=0.01),
+    "nested-neighbours": lambda u, t: losses.nested_contrast(u, u + 0.1, lengths=(8, 16), temperature=0.7),
 }
 
 BATCHES = {

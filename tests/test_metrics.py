@@ -224,6 +224,17 @@ def test_the_order_by_id_is_that_of_the_index(case: tuple[np.ndarray, np.ndarray
     assert mean_average_precision(*case, at=20, ties="id") == pytest.approx(expected)
 
 
+def test_labels_may_be_plain_arrays(case: tuple[np.ndarray, np.ndarray, Labels, Labels]):
+    queries, database, asked, stored = case
+    expected = mean_average_precision(*case, at=20)
+    assert mean_average_precision(queries, database, asked.ids, stored.ids, at=20) == expected
+    names = [[f"class {number}" for number in labels.ids] for labels in (asked, stored)]
+    assert mean_average_precision(queries, database, *names, at=20) == expected
+    matrices = asked.indicator(), stored.indicator()
+    evaluation = judge(Hamming(queries, database), *matrices, at=20)
+    assert evaluation.mean_average_precision["found"].expected == pytest.approx(expected)
+
+
 def test_shuffling_the_database_moves_the_order_by_id_only(
     case: tuple[np.ndarray, np.ndarray, Labels, Labels],
 ):

@@ -218,7 +218,7 @@ def test_end_to_end_training_makes_an_encoder_that_index_takes(
     assert done.stdout.split() == ["36", "False"]
 
 
-@pytest.mark.parametrize(("interrupted_after", "objective"), [(2, "nested"), (5, "hashnet")])
+@pytest.mark.parametrize(("interrupted_after", "objective"), [(2, "nested"), (5, "hashnet"), (5, "dpsh")])
 def test_resumed_as_if_never_interrupted(
     pictures: LabelledPictures, tmp_path: Path, interrupted_after: int, objective: str
 ) -> None:

@@ -18,8 +18,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from grainhash.errors import LabelsError, MissingExtra
+from grainhash.errors import LabelsError, MissingExtra, PictureDamaged
 from grainhash.folder import absolute, walk
+from grainhash.images import read_bytes
 from grainhash.labels import SEPARATOR, Labels
 
 LabelKind = Literal["auto", "single", "multi", "hierarchy"]
@@ -50,6 +51,19 @@ class LabelledPictures:
     def source(self, position: int) -> Path | bytes:
         """The picture at `position`, as `grainhash.images.decode` takes it."""
         return self.read(int(self.rows[position]))
+
+    def content(self, position: int) -> bytes:
+        """The bytes of the picture at `position`.
+
+        Raises:
+            PictureError: it cannot be read, or is empty.
+        """
+        source = self.source(position)
+        if isinstance(source, Path):
+            return read_bytes(source)
+        if not source:
+            raise PictureDamaged(self.names[position], "it is empty")
+        return source
 
     def take(self, positions: NDArray[Any] | Sequence[int]) -> LabelledPictures:
         """Some of the pictures, by position or mask, in that order; classes keep their numbers."""
@@ -153,7 +167,7 @@ def _from_parquet(path: Path, label: str, split: str, kind: LabelKind) -> Labell
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise MissingExtra("pyarrow", "train") from None
+        raise MissingExtra("pyarrow", "evaluate") from None
     try:
         columns = parquet.read_schema(path).names
         source = next((name for name in ("image", "path") if name in columns), None)

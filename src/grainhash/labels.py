@@ -91,6 +91,35 @@ class Labels:
             )
         return cls("multi", tuple(map(str, range(array.shape[1]))), None, array.astype(np.bool_))
 
+    @classmethod
+    def together(cls, *parts: Labels | Sequence[object] | NDArray[Any]) -> tuple[Labels, ...]:
+        """Labels of several sets of pictures as they come, with the same number for the same class.
+
+        `Labels` pass as they are, and must have been made together already.
+
+        Raises:
+            LabelsError: as `of`; or parts of different kinds, or with different classes.
+        """
+        made = [part for part in parts if isinstance(part, Labels)]
+        if made:
+            if len(made) < len(parts):
+                raise LabelsError("some labels are Labels and others are not; make all of them together")
+            for other in made[1:]:
+                _check_together(made[0], other)
+            return tuple(made)
+        arrays = [np.asarray(part) for part in parts]
+        if len({array.shape[1:] for array in arrays}) > 1:
+            shapes = ", ".join(str(array.shape) for array in arrays)
+            raise LabelsError(f"labels of shapes {shapes} do not go together; give all (n,) or all (n, c)")
+        if arrays[0].ndim == 1:
+            labels = cls.single([value for array in arrays for value in array.tolist()])
+        else:
+            labels = cls.of(np.concatenate(arrays))
+        ends = list(accumulate(map(len, arrays)))
+        return tuple(
+            labels.take(slice(end - len(array), end)) for array, end in zip(arrays, ends, strict=True)
+        )
+
     def __len__(self) -> int:
         return len(self.ids if self.ids is not None else self.members)  # type: ignore[arg-type]
 

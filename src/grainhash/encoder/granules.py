@@ -105,8 +105,8 @@ def resized(picture: Image.Image, size: int, box: tuple[float, float, float, flo
 
     A part that shrinks goes through Pillow's Hamming filter, which finds classes as well as bicubic in two
     thirds of its time (Caltech-101 mAP .616 against .611). A part that grows goes through its bilinear one:
-    sharper filters show the network edges of pixels (CIFAR-10, 32 pixels to 224, mAP@200 of a sample: bilinear
-    .560, bicubic .529, Hamming .433).
+    sharper filters show the network the edges of pixels (CIFAR-10, 32 pixels to 224, mAP@200 of a sample:
+    bilinear .560, bicubic .529, Hamming .433).
 
     Args:
         picture: RGB.

@@ -10,11 +10,12 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,9 @@ leave a core idle longer at the end."""
 
 CHUNKS_AHEAD = 4
 """Chunks in work or done ahead of the one asked for, a worker: one slow picture stalls nobody."""
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +75,13 @@ def encode_files(
             decoded again.
         n_workers: the cores of this process by default.
     """
-    workers = n_workers or usable_cores()
-    in_work: deque[Future[list[Result]]] = deque()
-    with _one_core_each(encoder, workers) as pool:
-        try:
-            for chunk in _chunks(paths, max(1, GRANULES_A_RUN // encoder.granules.n_usual)):
-                in_work.append(pool.submit(_encode_chunk, encoder, chunk, is_known))
-                if len(in_work) >= workers * CHUNKS_AHEAD:
-                    yield from in_work.popleft().result()
-            while in_work:
-                yield from in_work.popleft().result()
-        finally:
-            for future in in_work:
-                future.cancel()
+    size = max(1, GRANULES_A_RUN // encoder.granules.n_usual)
+    with (
+        one_core_each(encoder),
+        closing(in_order(partial(_encode_chunk, encoder, is_known), paths, size, n_workers)) as chunks,
+    ):
+        for results in chunks:
+            yield from results
 
 
 def features_of_files(
@@ -98,20 +96,55 @@ def features_of_files(
         except PictureError:
             return None
 
-    with _one_core_each(encoder, n_workers or usable_cores()) as pool:
-        yield from (rows for rows in pool.map(features, paths) if rows is not None)
+    def some(chunk: list[Path]) -> list[NDArray[np.float32] | None]:
+        return [features(path) for path in chunk]
+
+    with one_core_each(encoder), closing(in_order(some, paths, 1, n_workers)) as chunks:
+        for chunk in chunks:
+            yield from (rows for rows in chunk if rows is not None)
+
+
+def in_order(
+    work: Callable[[list[T]], R], items: Iterable[T], size: int, n_workers: int | None = None
+) -> Generator[R, None, None]:
+    """What `work` makes of every `size` items, in their order, some ahead on every core.
+
+    Threads are enough: decoding, resizing and the network let go of the interpreter.
+
+    Args:
+        work: given up to `size` items at a time, by several threads at once.
+        items: consumed lazily, `CHUNKS_AHEAD` chunks a worker ahead.
+        size: items that one thread takes at a time.
+        n_workers: the cores of this process by default.
+    """
+    n_workers = n_workers or usable_cores()
+    in_work: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(n_workers, thread_name_prefix="grainhash") as pool:
+        try:
+            for chunk in _chunks(items, size):
+                in_work.append(pool.submit(work, chunk))
+                if len(in_work) >= n_workers * CHUNKS_AHEAD:
+                    yield in_work.popleft().result()
+            while in_work:
+                yield in_work.popleft().result()
+        finally:
+            for future in in_work:
+                future.cancel()
 
 
 @contextmanager
-def _one_core_each(encoder: Encoder, n_workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that compute on one core each: NumPy's BLAS would start its own beside every one."""
-    encoder.prepare()  # once, before the workers race for it
-    pool = ThreadPoolExecutor(n_workers, thread_name_prefix="grainhash-encode")
-    with threadpool_limits(1, user_api="blas"), pool:
-        yield pool
+def one_core_each(*encoders: Encoder) -> Iterator[None]:
+    """Compile the networks once, before threads race for it, and keep each thread on one core meanwhile.
+
+    NumPy's BLAS would start its own threads beside every one.
+    """
+    for encoder in encoders:
+        encoder.prepare()
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
-def _encode_chunk(encoder: Encoder, paths: list[Path], is_known: Callable[[str], bool]) -> list[Result]:
+def _encode_chunk(encoder: Encoder, is_known: Callable[[str], bool], paths: list[Path]) -> list[Result]:
     cuts = [_read_and_cut(encoder, path, is_known) for path in paths]
     codes = iter(encoder.codes([granules for _, granules in cuts if isinstance(granules, Granules)]))
     results: list[Result] = []
@@ -138,7 +171,7 @@ def _read_and_cut(
         return sha256, error
 
 
-def _chunks(paths: Iterable[Path], size: int) -> Iterator[list[Path]]:
-    iterator = iter(paths)
+def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
     while chunk := list(islice(iterator, size)):
         yield chunk

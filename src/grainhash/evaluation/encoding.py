@@ -7,31 +7,25 @@ picture goes through each network once.
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from grainhash.codes import pack
 from grainhash.encoder import Encoder
 from grainhash.encoder.granules import WHOLE_ONLY
-from grainhash.encoder.network import usable_cores
-from grainhash.errors import InputError, PictureDamaged, PictureError
-from grainhash.images import read_bytes
+from grainhash.encoder.pipeline import in_order, one_core_each
+from grainhash.errors import InputError, PictureError
 from grainhash.labelled import LabelledPictures
 from grainhash.types import Codes, Progress, silent
 
 CHUNK = 8
 """Pictures that go through a network together."""
-
-CHUNKS_AHEAD = 4
-"""Chunks in work or done ahead of the one asked for, a core."""
 
 Floats = NDArray[np.float32]
 
@@ -56,7 +50,7 @@ def contents(
     digests, skipped = [], {}
     for position in range(len(pictures)):
         try:
-            digests.append(hashlib.sha256(_bytes(pictures, position)).hexdigest())
+            digests.append(hashlib.sha256(pictures.content(position)).hexdigest())
         except PictureError as error:
             digests.append("")
             skipped[position] = error.reason
@@ -96,9 +90,7 @@ def encode_pictures(
     n, n_done = len(pictures), 0
     skipped: dict[int, str] = {}
     results = [_empty(encoder, n, with_projections, with_features) for encoder in encoders]
-    chunks = np.array_split(positions, max(1, -(-len(positions) // CHUNK)))
-    n_workers = n_workers or usable_cores()
-    for rows, features, left_out in _features_of_chunks(encoders, pictures, chunks, n_workers):
+    for rows, features, left_out in _features_of_chunks(encoders, pictures, positions, n_workers):
         skipped |= left_out
         n_done += len(rows) + len(left_out)
         for result in results if rows else ():
@@ -132,25 +124,17 @@ Chunk = tuple[list[int], dict[str, Floats], dict[int, str]]
 def _features_of_chunks(
     encoders: Sequence[Encoder],
     pictures: LabelledPictures,
-    chunks: Sequence[NDArray[np.int64]],
-    n_workers: int,
+    positions: NDArray[np.int64],
+    n_workers: int | None,
 ) -> Iterator[Chunk]:
-    """The chunks in order; each goes through all stages on one core, as in `grainhash.encoder.pipeline`."""
+    """The pictures in order, a few at a time; those go through all stages on one core."""
     networks = {_network(encoder): encoder.with_granules(WHOLE_ONLY) for encoder in encoders}
-    for encoder in networks.values():
-        encoder.network  # noqa: B018  compile once, before the workers race for it
-    in_work: deque[Future[Chunk]] = deque()
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(n_workers) as pool:
-        try:
-            for chunk in chunks:
-                in_work.append(pool.submit(_features, networks, pictures, chunk.tolist()))
-                if len(in_work) >= n_workers * CHUNKS_AHEAD:
-                    yield in_work.popleft().result()
-            while in_work:
-                yield in_work.popleft().result()
-        finally:
-            for future in in_work:
-                future.cancel()
+    work = partial(_features, networks, pictures)
+    with (
+        one_core_each(*networks.values()),
+        closing(in_order(work, positions.tolist(), CHUNK, n_workers)) as chunks,
+    ):
+        yield from chunks
 
 
 def _features(networks: dict[str, Encoder], pictures: LabelledPictures, positions: list[int]) -> Chunk:
@@ -158,7 +142,7 @@ def _features(networks: dict[str, Encoder], pictures: LabelledPictures, position
     rows, skipped = [], {}
     for position in positions:
         try:
-            data = _bytes(pictures, position)
+            data = pictures.content(position)
             name = pictures.names[position]
             pixels = {network: encoder.cut(data, name=name).pixels for network, encoder in networks.items()}
         except PictureError as error:
@@ -170,14 +154,6 @@ def _features(networks: dict[str, Encoder], pictures: LabelledPictures, position
     if not rows:
         return rows, {}, skipped
     return rows, {name: networks[name].features(np.concatenate(cut)) for name, cut in cuts.items()}, skipped
-
-
-def _bytes(pictures: LabelledPictures, position: int) -> bytes:
-    source = pictures.source(position)
-    data = read_bytes(source) if isinstance(source, Path) else source
-    if not data:
-        raise PictureDamaged(pictures.names[position], "empty")
-    return data
 
 
 def _network(encoder: Encoder) -> str:

@@ -7,15 +7,14 @@ evaluation.mean_average_precision["found"].expected
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grainhash.encoder.network import usable_cores
+from grainhash.encoder.pipeline import in_order
 from grainhash.errors import InputError, LabelsError
 from grainhash.evaluation import metrics
 from grainhash.evaluation.average_precision import (
@@ -42,6 +41,8 @@ CURVE_POINTS = 24
 
 CURVE_END = 5000
 """Where those curves end at the latest."""
+
+AnyLabels = Labels | Sequence[object] | NDArray[Any]
 
 TieOrder = Literal["id", "expected", "worst", "best"]
 TIE_ORDERS: tuple[TieOrder, ...] = ("id", "expected", "worst", "best")
@@ -119,8 +120,8 @@ class Evaluation:
 
 def judge(
     distances: Distances,
-    query_labels: Labels,
-    database_labels: Labels,
+    query_labels: AnyLabels,
+    database_labels: AnyLabels,
     *,
     name: str = "codes",
     at: int | None = None,
@@ -131,8 +132,8 @@ def judge(
 
     Args:
         distances: what is compared with what, and how.
-        query_labels: one a query.
-        database_labels: one an item of the database, made together with the query labels.
+        query_labels: one a query: `Labels`, `(n,)` names or numbers, or a 0/1 matrix `(n, n_classes)`.
+        database_labels: one an item of the database, in the same form.
         name: what the evaluation is called in reports.
         at: R of average precision; `None` for the whole database.
         ks: the k of measures at k; those past the end of the database are left out.
@@ -143,14 +144,14 @@ def judge(
         LabelsError: labels that do not fit, or no query has anything relevant in the database.
     """
     n_queries, n_database = distances.n_queries, distances.n_database
-    _check_sizes(n_queries, n_database, query_labels, database_labels)
+    asked, stored = _labels(distances, query_labels, database_labels)
     at = n_database if at is None else min(at, n_database)
     if min(at, *ks) < 1:
         raise InputError("the k of a measure and the R of average precision are at least 1")
-    block = _Block(distances, query_labels, database_labels, at, _depths(ks, n_database))
+    block = _Block(distances, asked, stored, at, _depths(ks, n_database))
     parts: list[_Part] = []
     done = 0
-    for part in _in_order(block.judge, list(blocks(distances))):
+    for part in in_order(lambda chunk: block.judge(chunk[0]), blocks(distances), 1):
         parts.append(part)
         done += len(part.n_relevant)
         progress(Progress("judge", done, n_queries, 0))
@@ -160,8 +161,8 @@ def judge(
 def mean_average_precision(
     queries: NDArray[Any],
     database: NDArray[Any],
-    query_labels: Labels,
-    database_labels: Labels,
+    query_labels: AnyLabels,
+    database_labels: AnyLabels,
     *,
     at: int | None = None,
     denominator: Denominator = "found",
@@ -172,8 +173,8 @@ def mean_average_precision(
     Args:
         queries: `(n_queries, n_bytes)` uint8 codes, or `(n_queries, n_features)` real numbers.
         database: the same for the items that are searched.
-        query_labels: one a query.
-        database_labels: one an item.
+        query_labels: one a query: `Labels`, `(n,)` names or numbers, or a 0/1 matrix `(n, n_classes)`.
+        database_labels: one an item, in the same form.
         at: R; `None` for the whole database, where all denominators agree.
         denominator: of AP@R; see `grainhash.evaluation.average_precision`.
         ties: in which order; `expected` is the mean over all orders.
@@ -185,11 +186,11 @@ def mean_average_precision(
         InputError, LabelsError: as `judge`.
     """
     distances = of_arrays(queries, database)
-    _check_sizes(distances.n_queries, distances.n_database, query_labels, database_labels)
+    asked, stored = _labels(distances, query_labels, database_labels)
     total, n = 0.0, 0
     for rows in blocks(distances):
         nearness = distances.block(rows)
-        right = relevant(query_labels.take(rows), database_labels)
+        right = relevant(asked.take(rows), stored)
         answerable = right.any(axis=1)
         nearness, right = nearness[answerable], right[answerable]
         if len(right):
@@ -358,12 +359,16 @@ def _code_facts(distances: Hamming, parts: list[_Part], mean: Callable[[list[Flo
     )
 
 
-def _check_sizes(n_queries: int, n_database: int, query_labels: Labels, database_labels: Labels) -> None:
+def _labels(distances: Distances, of_queries: AnyLabels, of_database: AnyLabels) -> tuple[Labels, Labels]:
+    """The labels, once they are found to fit what is compared."""
+    n_queries, n_database = distances.n_queries, distances.n_database
     if not n_queries or not n_database:
         raise InputError(f"{n_queries} queries against a database of {n_database}; both need at least one")
-    for what, n, labels in (("queries", n_queries, query_labels), ("items", n_database, database_labels)):
+    asked, stored = Labels.together(of_queries, of_database)
+    for what, n, labels in (("queries", n_queries, asked), ("items", n_database, stored)):
         if len(labels) != n:
             raise LabelsError(f"{len(labels)} labels for {n} {what}; give one each")
+    return asked, stored
 
 
 def _depths(ks: Sequence[int], n_database: int) -> tuple[int, ...]:
@@ -371,9 +376,3 @@ def _depths(ks: Sequence[int], n_database: int) -> tuple[int, ...]:
     end = min(n_database, max(CURVE_END, *ks))
     curve = np.unique(np.geomspace(1, min(end, CURVE_END), CURVE_POINTS).round().astype(np.int64))
     return tuple(sorted({*curve.tolist(), *(k for k in ks if k <= n_database)}))
-
-
-def _in_order(do: Callable[[slice], _Part], blocks: list[slice]) -> Iterator[_Part]:
-    """Judge on all cores, a few blocks ahead of the one asked for."""
-    with ThreadPoolExecutor(usable_cores(), thread_name_prefix="grainhash-judge") as pool:
-        yield from pool.map(do, blocks)

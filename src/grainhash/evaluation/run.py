@@ -14,10 +14,9 @@ from grainhash.encoder import Encoder
 from grainhash.errors import CodesError, LabelsError
 from grainhash.evaluation.distances import Asymmetric, Cosine, Distances, Hamming, of_arrays
 from grainhash.evaluation.encoding import Encoded, contents, encode_pictures
-from grainhash.evaluation.judge import Evaluation, judge
+from grainhash.evaluation.judge import AnyLabels, Evaluation, judge
 from grainhash.evaluation.protocols import Protocol, Split
 from grainhash.labelled import LabelledPictures
-from grainhash.labels import Labels
 from grainhash.types import Progress, silent
 
 NESTED = "nested"
@@ -125,8 +124,8 @@ def evaluate(
 def evaluate_codes(
     queries: NDArray[Any],
     database: NDArray[Any],
-    query_labels: Labels,
-    database_labels: Labels,
+    query_labels: AnyLabels,
+    database_labels: AnyLabels,
     *,
     name: str = "codes",
     at: int | None = None,

@@ -6,7 +6,7 @@ from grainhash.learning.classes import CSQ, GreedyHash, OrthoHash
 from grainhash.learning.method import DeepMethod
 from grainhash.learning.nested import NestedCodes
 from grainhash.learning.pairwise import DPSH, DSH, HashNet
-from grainhash.learning.unsupervised import BiHalf, CIBHash
+from grainhash.learning.unsupervised import BiHalf, CIBHash, NestedNeighbours
 
 __all__ = [
     "CSQ",
@@ -19,10 +19,14 @@ __all__ = [
     "GreedyHash",
     "HashNet",
     "NestedCodes",
+    "NestedNeighbours",
     "OrthoHash",
 ]
 
 DEEP_METHODS: dict[str, type[DeepMethod]] = {
     method.name: method
-    for method in (NestedCodes, DPSH, HashNet, DSH, GreedyHash, CSQ, OrthoHash, BiHalf, CIBHash)
+    for method in (
+        *(NestedCodes, DPSH, HashNet, DSH, GreedyHash, CSQ, OrthoHash),
+        *(NestedNeighbours, BiHalf, CIBHash),
+    )
 }

@@ -1,14 +1,15 @@
 """Train a head on cached features by minibatches, and hand it over as a hash function.
 
-The features are scaled to length 1 and standardised; the length stays a step of the chain, mean and
-deviation go into its first affine map, so that the hash function takes features as a network gives them.
+The features of each kind are scaled to length 1, centred, and scaled one by one; the lengths stay a step of
+the chain, the rest goes into its first affine map, so that the hash function takes features as a network
+gives them.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import normalize
+from torch import Tensor, nn
 
 from grainhash.errors import InputError, LabelsError
-from grainhash.hashing.function import Affine, HashFunction, L2Norm
+from grainhash.hashing.function import HashFunction
 from grainhash.hashing.method import check_features, check_more_rows
 from grainhash.labels import Labels
+from grainhash.learning.fusion import FUSIONS, Scaling, block_sizes, chain, check_fusion, unit_blocks
 from grainhash.learning.heads import Head
 from grainhash.learning.losses import signs, similarity
 from grainhash.learning.objective import Objective
@@ -83,6 +84,8 @@ def fit_head(
     objective: Objective,
     settings: FitSettings,
     method: str,
+    blocks: Sequence[int] = (),
+    fusion: str = "concat",
     progress: Callable[[Progress], None] = silent,
 ) -> HashFunction:
     """Train `head` on features and return it as a hash function.
@@ -97,21 +100,28 @@ def fit_head(
         objective: trained in place.
         settings: of training.
         method: the name the hash function keeps.
+        blocks: columns of each kind of features, if there are several.
+        fusion: what weighs the blocks, a name in `grainhash.learning.fusion.FUSIONS`.
         progress: told after every epoch.
 
     Raises:
-        InputError: features that are not finite or fewer than bits, or settings that make training diverge.
+        InputError: features that are not finite or fewer than bits, blocks of another width, or settings that
+            make training diverge.
         LabelsError: another number of labels than rows.
     """
     views = check_views(features)
     check_more_rows(method, views[0], head.n_bits)
     if labels is not None and len(labels) != views.shape[1]:
         raise LabelsError(f"{len(labels)} labels for {views.shape[1]} rows of features")
-    rows, mean, deviation = _standardised(views)
+    sizes = block_sizes(check_fusion(fusion, blocks), views.shape[2])
+    rows = unit_blocks(torch.from_numpy(views), sizes)
+    scaling = Scaling.of(rows)
     targets = None if labels is None else torch.from_numpy(labels.indicator().astype(np.float32))
     with seeded(settings.seed):
-        _Trainer(rows, targets, labels, head, objective, settings).run(progress)
-    return HashFunction([L2Norm(), *_with_standardising(head, mean, deviation)], method)
+        fused = FUSIONS[fusion](sizes, scaling)
+        network = nn.Sequential(fused, head)
+        _Trainer(scaling.apply_(rows), targets, labels, network, objective, settings).run(progress)
+    return HashFunction(chain(fused, head), method)
 
 
 def check_views(features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -138,19 +148,19 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 class _Trainer:
-    """One run of training over standardised features."""
+    """One run of training over scaled features."""
 
     def __init__(
         self,
         features: Tensor,
         targets: Tensor | None,
         labels: Labels | None,
-        head: Head,
+        network: nn.Module,
         objective: Objective,
         settings: FitSettings,
     ) -> None:
         n = features.shape[1]
-        self.targets, self.head, self.objective, self.settings = targets, head, objective, settings
+        self.targets, self.network, self.objective, self.settings = targets, network, objective, settings
         self.graded = labels is not None and labels.kind == "hierarchy"
         generator = torch.Generator().manual_seed(settings.seed)
         order = torch.randperm(n, generator=generator)
@@ -158,11 +168,13 @@ class _Trainer:
         self.held, self.rows = order[:n_held], order[n_held:].sort().values
         if settings.validation and (n_held < 2 or len(self.rows) < 2):
             raise InputError(f"{n} rows cannot be split for a validation share of {settings.validation}")
-        self.views = Views(features, objective.views, settings.noise, generator)
+        self.views = Views(
+            features, objective.views, settings.noise, generator, of_neighbours=objective.of_neighbours
+        )
         self.batch_size = min(settings.batch_size, len(self.rows))
         self.epochs = settings.n_epochs(len(self.rows))
         self.optimiser = torch.optim.AdamW(
-            [*head.parameters(), *objective.parameters()],
+            [*network.parameters(), *objective.parameters()],
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
         )
@@ -170,7 +182,7 @@ class _Trainer:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda step: _rate(step / steps))
 
     def run(self, progress: Callable[[Progress], None]) -> None:
-        """All epochs, or until the held-out rows gain no more; then the best state is back in the head."""
+        """All epochs, or until the held-out rows gain no more; then the best state is back in the network."""
         best, best_epoch, best_state = -math.inf, 0, None
         for epoch in range(self.epochs):
             self.objective.advance(epoch / self.epochs)
@@ -180,19 +192,19 @@ class _Trainer:
                 continue
             quality = self._quality()
             if quality > best:
-                best, best_epoch, best_state = quality, epoch, copy.deepcopy(self.head.state_dict())
+                best, best_epoch, best_state = quality, epoch, copy.deepcopy(self.network.state_dict())
             elif epoch - best_epoch >= self.settings.patience:
                 break
         if best_state is not None:
-            self.head.load_state_dict(best_state)
-        self.head.eval()
+            self.network.load_state_dict(best_state)
+        self.network.eval()
 
     def _epoch(self) -> None:
-        self.head.train()
+        self.network.train()
         self.objective.train()
         total = 0.0
         for x, rows in self.views.batches(self.rows, self.batch_size):
-            loss = self.objective(self.head(x), None if self.targets is None else self.targets[rows], rows)
+            loss = self.objective(self.network(x), None if self.targets is None else self.targets[rows], rows)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             self.optimiser.step()
@@ -204,14 +216,14 @@ class _Trainer:
     @torch.no_grad()
     def _quality(self) -> float:
         """Of the held-out rows: mAP of their codes among the training rows, without labels minus the loss."""
-        self.head.eval()
+        self.network.eval()
         self.objective.eval()
         held = self.held[:JUDGED_ROWS]
         if self.targets is None:
             x = self.views.draw(held)
-            return -float(self.objective(self.head(x), None, held.repeat(self.views.per_row)))
-        known = signs(self.head(self.views.features[0, self.rows]))
-        asked = signs(self.head(self.views.features[0, held]))
+            return -float(self.objective(self.network(x), None, held.repeat(self.views.per_row)))
+        known = signs(self.network(self.views.features[0, self.rows]))
+        asked = signs(self.network(self.views.features[0, held]))
         wanted = similarity(self.targets[held], self.targets[self.rows], graded=self.graded)
         return mean_average_precision(asked @ known.T, wanted >= 1)
 
@@ -235,24 +247,3 @@ def _rate(fraction: float) -> float:
     if fraction < WARM_UP:
         return (fraction + 0.1 * WARM_UP) / (1.1 * WARM_UP)
     return 0.5 * (1 + math.cos(math.pi * (fraction - WARM_UP) / (1 - WARM_UP)))
-
-
-def _standardised(views: NDArray[np.float32]) -> tuple[Tensor, Tensor, Tensor]:
-    """Unit rows with mean 0 and deviation 1 in every feature; the mean and the deviation, `(dim,)`.
-
-    A feature that hardly varies is not blown up: no deviation is less than a tenth of the mean one.
-    """
-    rows = normalize(torch.from_numpy(views), dim=2)
-    deviation, mean = torch.std_mean(rows, dim=(0, 1), correction=0)
-    deviation = deviation.clamp(min=max(float(deviation.mean()) / 10, 1e-12))
-    return rows.sub_(mean).div_(deviation), mean, deviation
-
-
-def _with_standardising(head: Head, mean: Tensor, deviation: Tensor) -> list[Any]:
-    """The head's steps, the first of which takes features before they were standardised."""
-    first, *rest = head.steps()
-    if not isinstance(first, Affine):
-        raise InputError(f"{type(head).__name__} does not start with an affine step")
-    weight = first.weight.astype(np.float64) / deviation.numpy().astype(np.float64)[:, None]
-    bias = first.bias - mean.numpy().astype(np.float64) @ weight
-    return [Affine(weight.astype(np.float32), bias.astype(np.float32)), *rest]

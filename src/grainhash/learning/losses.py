@@ -284,9 +284,9 @@ def cibhash(u: Tensor, other: Tensor, *, temperature: float, beta: float) -> Ten
 
 
 def nested_contrast(u: Tensor, other: Tensor, *, lengths: Sequence[int], temperature: float) -> Tensor:
-    """Mean over the prefixes `m` of `(H(s_m, i) + H(s_m^T, i)) / 2`, `s_m = cos(tanh u_m, tanh other_m) / t`. Ours.
+    """Mean over prefixes `m` of `(H(s_m) + H(s_m^T)) / 2`, `s_m = cos(tanh u_m, tanh other_m) / t`. Ours.
 
-    `H(s, i)` is the cross-entropy of finding row `i` of `other` among the whole batch, InfoNCE (van den Oord
+    `H(s)` is the cross-entropy of finding row `i` of `other` among the whole batch, InfoNCE (van den Oord
     et al., 2018), both ways. As `nested_orthohash`, every prefix is trained as a code of its own.
 
     Args:

@@ -17,6 +17,7 @@ from grainhash.hashing.function import HashFunction
 from grainhash.hashing.method import Features, HashMethod, check_labels, check_more_rows
 from grainhash.labels import Labels
 from grainhash.learning.fit import FitSettings, check_views, fit_head, seeded
+from grainhash.learning.fusion import block_sizes, check_fusion, unit_blocks
 from grainhash.learning.heads import HIDDEN, make_head
 from grainhash.learning.objective import Objective
 from grainhash.types import Progress, silent
@@ -32,6 +33,10 @@ class DeepMethod(HashMethod):
     """Width between two layers."""
     dropout: float = 0.5
     """Share of the hidden units left out in training."""
+    blocks: tuple[int, ...] = ()
+    """Columns of each kind of features that stand side by side; `()` for features of one kind."""
+    fusion: str = "concat"
+    """`concat`, `weights` or `gates`: how blocks are weighed; see `grainhash.learning.fusion`."""
     epochs: int | None = None
     """See `FitSettings`, and so the rest."""
     batch_size: int = 128
@@ -45,6 +50,7 @@ class DeepMethod(HashMethod):
         super().__post_init__()
         if self.head == "conv":
             raise InputError("a conv head takes feature maps, not features: train it end to end")
+        self.blocks = check_fusion(self.fusion, self.blocks)
         self.fit_settings()
 
     @abstractmethod
@@ -53,7 +59,8 @@ class DeepMethod(HashMethod):
 
         Args:
             labels: those of the training set, which classes and centres come from.
-            features: `(n, dim)` of the training set, what an unsupervised objective takes as the truth.
+            features: `(n, dim)` of the training set, every block of length 1: what an unsupervised
+                objective takes as the truth.
         """
 
     def fit_settings(self) -> FitSettings:
@@ -94,9 +101,10 @@ class DeepMethod(HashMethod):
     ) -> HashFunction:
         check_more_rows(self.name, views[0], self.n_bits)
         used = labels if self.needs_labels else None
+        sizes = block_sizes(self.blocks, views.shape[2])
         with seeded(self.seed):
             head = make_head(self.head, views.shape[2], self.n_bits, hidden=self.hidden, dropout=self.dropout)
-            objective = self.objective(used, torch.from_numpy(views[0]))
+            objective = self.objective(used, unit_blocks(torch.from_numpy(views[0]), sizes))
         return fit_head(
             views,
             used,
@@ -104,5 +112,7 @@ class DeepMethod(HashMethod):
             objective=objective,
             settings=self.fit_settings(),
             method=self.name,
+            blocks=self.blocks,
+            fusion=self.fusion,
             progress=progress,
         )

@@ -20,6 +20,9 @@ class Objective(nn.Module):
     """Views of each picture in a batch. With 2, the second half of a batch holds other views of the
     pictures of the first half, in the same order."""
 
+    of_neighbours: bool = False
+    """With two views: whether the other is always a near neighbour's, not that only for want of views."""
+
     @abstractmethod
     def forward(self, u: Tensor, targets: Tensor | None, rows: Tensor) -> Tensor:
         """The loss of a batch, a scalar.

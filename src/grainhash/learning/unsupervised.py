@@ -67,7 +67,7 @@ class NestedNeighbours(DeepMethod):
     learning_rate: float = 2e-3
     noise: float = 0.3
     dropout: float = 0.0
-    temperature: float = 0.6
+    temperature: float = 0.7
 
     def objective(self, labels: Labels | None, features: Tensor | None = None) -> Objective:
         """InfoNCE between neighbours by every prefix."""
@@ -109,8 +109,9 @@ class _Neighbours(Objective):
     """`nested_contrast` between the two halves of a batch."""
 
     views = 2
+    of_neighbours = True
 
-    def __init__(self, lengths: list[int], temperature: float) -> None:
+    def __init__(self, lengths: tuple[int, ...], temperature: float) -> None:
         super().__init__()
         self.lengths, self.temperature = lengths, temperature
 

@@ -26,14 +26,24 @@ class Views:
         per_row: views of each row in a batch, 1 or 2.
         noise: share of the features left out at random, so that no two looks at a row are the same.
         generator: of everything drawn.
+        of_neighbours: whether the second view of a row is one of a near neighbour; always so with one view.
     """
 
-    def __init__(self, features: Tensor, per_row: int, noise: float, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        features: Tensor,
+        per_row: int,
+        noise: float,
+        generator: torch.Generator,
+        *,
+        of_neighbours: bool = False,
+    ) -> None:
         self.features = features
         self.per_row = per_row
         self.noise = noise
         self.generator = generator
-        self.near = neighbours(features[0]) if per_row > 1 and len(features) == 1 else None
+        wanted = per_row > 1 and (of_neighbours or len(features) == 1)
+        self.near = neighbours(features[0]) if wanted else None
 
     def batches(self, rows: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch over `rows`, shuffled: features `(per_row * m, dim)` and the rows that they belong to.
@@ -55,12 +65,13 @@ class Views:
         return dropout(batch, self.noise) if self.noise else batch
 
     def _second(self, view: Tensor, rows: Tensor) -> Tensor:
-        """Another view of each row; where there is one only, a near neighbour's."""
+        """Another view of each row, or any view of a near neighbour."""
+        n_views = len(self.features)
         if self.near is None:
-            step = 1 + self._random(len(self.features) - 1, len(rows))
-            return self.features[(view + step) % len(self.features), rows]
+            step = 1 + self._random(n_views - 1, len(rows))
+            return self.features[(view + step) % n_views, rows]
         choice = self._random(self.near.shape[1], len(rows))
-        return self.features[0, self.near[rows, choice]]
+        return self.features[self._random(n_views, len(rows)), self.near[rows, choice]]
 
     def _random(self, below: int, n: int) -> Tensor:
         return torch.randint(below, (n,), generator=self.generator)

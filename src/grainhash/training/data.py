@@ -8,21 +8,19 @@ division.training, division.validation        # positions in material.pictures
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grainhash.encoder.granules import cut
-from grainhash.encoder.network import usable_cores
+from grainhash.encoder.pipeline import in_order
 from grainhash.errors import InputError, PictureError, SplitError
 from grainhash.hashing.method import check_labels
-from grainhash.images import decode, read_bytes
+from grainhash.images import decode
 from grainhash.labelled import LabelledPictures
 from grainhash.types import WHOLE, Progress, silent
 
@@ -34,9 +32,6 @@ LEAST_OF_A_CLASS = 2
 
 A_TURN = 64
 """Pictures that one thread looks at before it asks for more."""
-
-AHEAD = 4
-"""Turns in work or done ahead of the one asked for, a thread."""
 
 T = TypeVar("T")
 
@@ -157,7 +152,7 @@ def read_all(
 
     def look(position: int) -> tuple[str, str]:
         try:
-            data = picture_bytes(pictures, position)
+            data = pictures.content(position)
             if decode_to:
                 decode(data, min_side=decode_to, name=pictures.names[position])
         except PictureError as error:
@@ -172,16 +167,6 @@ def read_all(
         contents.append(content)
         progress(Progress("read", len(contents), len(pictures), len(bad)))
     return contents, bad
-
-
-def picture_bytes(pictures: LabelledPictures, position: int) -> bytes:
-    """The content of a picture.
-
-    Raises:
-        PictureError: it cannot be read.
-    """
-    source = pictures.source(position)
-    return read_bytes(source) if isinstance(source, Path) else bytes(source)
 
 
 def whole(pictures: LabelledPictures, position: int, size: int) -> NDArray[np.uint8]:
@@ -211,27 +196,14 @@ def wholes(pictures: LabelledPictures, positions: NDArray[np.int64], size: int) 
 def in_threads(
     do: Callable[[int], T], positions: Sequence[int], *, n_threads: int | None = None, turn: int = A_TURN
 ) -> Iterator[T]:
-    """What `do` gives for every position, in order, a few turns ahead on every core.
+    """What `do` gives for every position, in order, a few turns ahead on every core."""
 
-    Threads are enough: decoding and resizing let go of the interpreter.
-    """
-
-    def one_turn(some: Sequence[int]) -> list[T]:
+    def one_turn(some: list[int]) -> list[T]:
         return [do(position) for position in some]
 
-    n_threads = n_threads or usable_cores()
-    in_work: deque[Future[list[T]]] = deque()
-    with ThreadPoolExecutor(n_threads, thread_name_prefix="grainhash-train") as pool:
-        try:
-            for start in range(0, len(positions), turn):
-                in_work.append(pool.submit(one_turn, positions[start : start + turn]))
-                if len(in_work) >= n_threads * AHEAD:
-                    yield from in_work.popleft().result()
-            while in_work:
-                yield from in_work.popleft().result()
-        finally:
-            for future in in_work:
-                future.cancel()
+    with closing(in_order(one_turn, positions, turn, n_threads)) as turns:
+        for results in turns:
+            yield from results
 
 
 def _part_to_learn_from(pictures: LabelledPictures, split: str) -> LabelledPictures:

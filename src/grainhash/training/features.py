@@ -10,19 +10,20 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from grainhash.encoder import Encoder
 from grainhash.encoder.granules import RESAMPLING
+from grainhash.encoder.pipeline import in_order, one_core_each
 from grainhash.errors import InputError, PictureError
 from grainhash.labelled import LabelledPictures
-from grainhash.training.data import Material, in_threads, whole
+from grainhash.training.data import Material, whole
 from grainhash.training.files import whole_file
 from grainhash.types import Progress, silent
 
@@ -105,29 +106,29 @@ def _compute(
     size = encoder.config.network.input_size
     n = len(pictures)
 
-    def features(start: int) -> tuple[NDArray[np.float32], dict[int, str]]:
-        pixels = np.zeros((min(PICTURES_A_RUN, n - start), size, size, 3), np.uint8)
+    def features(positions: list[int]) -> tuple[NDArray[np.float32], dict[int, str]]:
+        pixels = np.zeros((len(positions), size, size, 3), np.uint8)
         bad: dict[int, str] = {}
-        for row in range(len(pixels)):
+        for row, position in enumerate(positions):
             try:
-                pixels[row] = whole(pictures, start + row, size)
+                pixels[row] = whole(pictures, position, size)
             except PictureError as error:
-                bad[start + row] = error.reason
+                bad[position] = error.reason
         seen = encoder.features(pixels if view == "plain" else np.ascontiguousarray(pixels[:, :, ::-1]))
-        seen[[position - start for position in bad]] = 0
+        seen[[position - positions[0] for position in bad]] = 0
         return seen, bad
 
-    encoder.prepare()  # once, before the threads race for it
-    starts = range(0, n, PICTURES_A_RUN)
+    done = 0
     bad: dict[int, str] = {}
     rows: np.memmap[Any, np.dtype[np.float32]] | None = None
-    with threadpool_limits(1, user_api="blas"):
-        for start, (part, unusable) in zip(starts, in_threads(features, starts, turn=1), strict=True):
+    with one_core_each(encoder), closing(in_order(features, range(n), PICTURES_A_RUN)) as runs:
+        for part, unusable in runs:
             if rows is None:
                 rows = open_memmap(draft, "w+", np.float32, (n, part.shape[1]))
-            rows[start : start + len(part)] = part
+            rows[done : done + len(part)] = part
+            done += len(part)
             bad |= unusable
-            progress(Progress("features" if view == "plain" else view, start + len(part), n, len(bad)))
+            progress(Progress("features" if view == "plain" else view, done, n, len(bad)))
     if rows is None:
         raise InputError("no pictures to compute features of")
     rows.flush()

@@ -67,8 +67,10 @@ def train_frozen(
     started = perf_counter()
     check_out(out, resume=False)
     make = methods.method(method)
+    deep = hasattr(make, "blocks")  # tells kinds of features, and views of a picture, apart
+    own = {"blocks": _kinds(base)} if deep else {}
     try:
-        learner: HashMethod = make(n_bits=n_bits, seed=seed, **(settings or {}))
+        learner: HashMethod = make(n_bits=n_bits, seed=seed, **own | dict(settings or {}))
     except TypeError as error:
         raise InputError(f"settings that {method} does not know: {error}") from None
     needs_labels = learner.needs_labels
@@ -89,8 +91,9 @@ def train_frozen(
     labels = material.pictures.labels
 
     def fit(rows: NDArray[np.int64]) -> None:
-        learned_from = None if labels is None else labels.take(np.tile(rows, len(views)))
-        learner.fit(np.concatenate([view[rows] for view in views]), learned_from, progress=progress)
+        join, times = (np.stack, 1) if deep else (np.concatenate, len(views))
+        learned_from = None if labels is None else labels.take(np.tile(rows, times))
+        learner.fit(join([view[rows] for view in views]), learned_from, progress=progress)
 
     score = None
     if len(division.validation) and labels is not None:
@@ -113,3 +116,8 @@ def train_frozen(
     return Trained(
         Encoder.load(out), len(material.pictures), score, material.skipped, perf_counter() - started
     )
+
+
+def _kinds(base: Encoder) -> tuple[int, ...]:
+    """Columns of each kind of features; none for a single kind, which needs no network to be compiled."""
+    return tuple(base.feature_sizes.values()) if "+" in base.config.features else ()

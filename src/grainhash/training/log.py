@@ -86,5 +86,5 @@ def _summary_writer(folder: Path, from_step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise MissingExtra("tensorboard", "tensorboard") from None
+        raise MissingExtra("tensorboard", "train") from None
     return SummaryWriter(str(folder), purge_step=from_step + 1 if from_step else None)

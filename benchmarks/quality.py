@@ -1,0 +1,289 @@
+"""Every method of hashing on the same frozen features, over several seeds.
+
+    python benchmarks/quality.py [--quick] [--only STAGE] [--out FOLDER]
+
+The stages:
+
+- unsupervised: CIFAR-10, the 10,000 test pictures ask, the 50,000 others are searched and learned from
+  without their labels; mAP@1000. R-MAC features.
+- supervised: CIFAR-10, protocol `cifar10-1`: 1,000 queries, 59,000 searched, of which 5,000 to learn from,
+  drawn anew for each seed; mAP over all. Average pooling and R-MAC, learned from mirrored pictures, too.
+  Nested codes are fitted once and cut; beside them codes of each length fitted for that length alone.
+- caltech101, fashion-mnist: 64 bits, the same features. Caltech-101 has parts of its own; Fashion-MNIST has
+  the sizes of `cifar10-1`.
+- joint: what several hash functions side by side, and votes over hash tables, gain at 64 bits.
+- fitting: how long a head takes on 50,000 cached features.
+
+Average precision is over the relevant items found, and an expectation over ties. Nothing is tuned on these
+queries: settings come from splits of the training pictures and of other draws. Features come from the shipped
+network and are kept in `build/features`; the first run computes them (about ten minutes on two cores).
+`--only` measures one stage again and keeps the others. The pictures are not part of this repository: what is
+not there is not measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from harness import RESULTS, parser, write
+from quality_parts.judged import Judge, Results, fitted
+from quality_parts.material import material
+from quality_parts.targets import targets
+
+from grainhash.hashing.method import HashMethod
+from grainhash.joint import Joint, Part
+from grainhash.methods import METHODS, method
+from grainhash.tables import HashTables
+
+SEEDS = (0, 1, 2)
+LENGTHS = (16, 32, 64, 128)
+SHALLOW = ("lsh", "pca-sign", "spectral", "itq", "knnh")
+UNSUPERVISED = ("bihalf", "cibhash")
+PEERS = ("dpsh", "hashnet", "dsh", "greedyhash", "csq", "orthohash")
+OTHER_DATA_BITS = 64
+ASYMMETRIC_QUERIES = 1000
+FITTED_ROWS = 50_000
+QUICK_EPOCHS = 2
+
+
+def main() -> None:
+    """Measure, write the results, and say which targets were met."""
+    options = arguments()
+    figures = earlier_figures((options.out or RESULTS) / "quality.json", options)
+    for name in options.only or STAGES:
+        started = perf_counter()
+        measured = STAGES[name](options.quick)
+        if measured is not None:
+            seconds = round(perf_counter() - started, 1)
+            figures[name] = {**measured, "date": datetime.now(UTC).date().isoformat(), "seconds": seconds}
+            print(f"{name}: {seconds:.0f} s", flush=True)
+            if not options.quick:  # hours of work are kept as they come
+                write_results(options, figures)
+    write_results(options, figures)
+
+
+def write_results(options: argparse.Namespace, figures: dict[str, Any]) -> None:
+    """The results so far."""
+    write(
+        options,
+        "quality",
+        packages=["torch", "openvino"],
+        seeds=SEEDS,
+        figures=figures,
+        targets=[] if options.quick else targets(figures),
+    )
+
+
+def arguments() -> argparse.Namespace:
+    """The options of every benchmark, and those of this one."""
+    options = parser(__doc__)
+    options.add_argument("--only", action="append", choices=list(STAGES), help="measure this stage")
+    return options.parse_args()
+
+
+def earlier_figures(results: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """What `--only` keeps: the figures of a run of the same scale."""
+    if options.only and results.exists():
+        document = json.loads(results.read_text())
+        if document["quick"] == options.quick:
+            return dict(document["figures"])
+    return {}
+
+
+# Stages
+
+
+def unsupervised(quick: bool) -> dict[str, Any] | None:
+    """Methods without labels, shallow and deep."""
+    data = material("cifar10-unsupervised", quick=quick)
+    if data is None:
+        return None
+    seeds, lengths = scale(quick)
+    features, split = data.rmac, data.split(0)
+    judge = Judge(split, data.labels, at=1000)
+    learned_from = features[split.training]
+    results = Results(1000)
+    results.add("floats, centred cosine", "floats", judge.floats(features))
+    results.show("floats, centred cosine")
+    for name in (*SHALLOW, *UNSUPERVISED):
+        for n_bits in lengths:
+            for seed in seeds:
+                fit, seconds = fitted(new(name, n_bits, seed, quick=quick), learned_from, None)
+                results.add(name, n_bits, judge.prefixes(fit, features, [n_bits])[n_bits], seconds)
+        results.show(name)
+    few = Judge(split.only_queries(min(ASYMMETRIC_QUERIES, len(split.query)), seed=0), data.labels, at=1000)
+    for seed in seeds:
+        nested, seconds = fitted(
+            new("nested-neighbours", max(lengths), seed, quick=quick), learned_from, None
+        )
+        add_nested(results, "nested-neighbours", judge, few, nested, features, lengths, seconds)
+    return results.to_json()
+
+
+def supervised(quick: bool) -> dict[str, Any] | None:
+    """Methods with labels; every seed draws another split."""
+    data = material("cifar10-1", quick=quick)
+    if data is None:
+        return None
+    seeds, lengths = scale(quick)
+    results = Results(None)
+    for seed in seeds:
+        split = data.split(seed)
+        judge = Judge(split, data.labels, at=None)
+        views = np.stack([data.plain[split.training], data.mirrored[split.training]])
+        labels = data.labels.take(split.training)
+        results.add("floats, centred cosine", "floats", judge.floats(data.plain))
+        nested, seconds = fitted(new("nested", max(lengths), seed, quick=quick), views, labels)
+        add_nested(results, "nested", judge, judge, nested, data.plain, lengths, seconds)
+        for n_bits in lengths:
+            for name in ("nested", *PEERS):
+                fit, seconds = fitted(new(name, n_bits, seed, quick=quick), views, labels)
+                shown = "nested, for this length alone" if name == "nested" else name
+                results.add(shown, n_bits, judge.prefixes(fit, data.plain, [n_bits])[n_bits], seconds)
+        for n_bits in lengths:
+            fit, seconds = fitted(new("itq", n_bits, seed, quick=quick), data.plain[split.database], None)
+            results.add("itq", n_bits, judge.prefixes(fit, data.plain, [n_bits])[n_bits], seconds)
+    for name in results.values:
+        results.show(name)
+    return results.to_json()
+
+
+def other_data(name: str) -> Callable[[bool], dict[str, Any] | None]:
+    """The default, ITQ and the peers' losses on another data set."""
+
+    def measure(quick: bool) -> dict[str, Any] | None:
+        data = material(name, quick=quick)
+        if data is None:
+            return None
+        seeds, _ = scale(quick)
+        results = Results(None)
+        for seed in seeds:
+            split = data.split(seed)
+            judge = Judge(split, data.labels, at=None)
+            views = np.stack([data.plain[split.training], data.mirrored[split.training]])
+            labels = data.labels.take(split.training)
+            results.add("floats, centred cosine", "floats", judge.floats(data.plain))
+            for method_name in ("itq", "nested", *PEERS):
+                learned = (data.plain[split.database], None) if method_name == "itq" else (views, labels)
+                fit, seconds = fitted(new(method_name, OTHER_DATA_BITS, seed, quick=quick), *learned)
+                found = judge.prefixes(fit, data.plain, [OTHER_DATA_BITS])[OTHER_DATA_BITS]
+                results.add(method_name, OTHER_DATA_BITS, found, seconds)
+        for method_name in results.values:
+            results.show(method_name)
+        return results.to_json()
+
+    return measure
+
+
+def joint(quick: bool) -> dict[str, Any] | None:
+    """Several hash functions in one code, and votes over tables, at 64 bits in all."""
+    data = material("cifar10-unsupervised", quick=quick)
+    if data is None:
+        return None
+    seeds, _ = scale(quick)
+    split = data.split(0)
+    split = split.only_queries(min(ASYMMETRIC_QUERIES, len(split.query)), seed=0)
+    judge = Judge(split, data.labels, at=1000)
+    learned_from, searched = data.plain[split.training], data.plain[split.database]
+    half = data.plain.shape[1] // 2
+    pooled, rmac = (0, half), (half, 2 * half)
+    codes = {
+        "itq on average pooling": (Part("itq", 64, pooled),),
+        "itq on R-MAC": (Part("itq", 64, rmac),),
+        "itq on both, concatenated": (Part("itq", 64),),
+        "half on average pooling, half on R-MAC": (Part("itq", 32, pooled), Part("itq", 32, rmac)),
+        "twice itq on R-MAC": (Part("itq", 32, rmac), Part("itq", 32, rmac)),
+        "half itq, half lsh, on R-MAC": (Part("itq", 32, rmac), Part("lsh", 32, rmac)),
+    }
+    results = Results(1000)
+    for name, parts in codes.items():
+        for seed in seeds:
+            fit, seconds = fitted(Joint(64, parts=parts, seed=seed), learned_from, None)
+            results.add(name, 64, judge.prefixes(fit, data.plain, [64])[64], seconds)
+        results.show(name)
+    for name in ("itq", "lsh"):
+        for seed in seeds:
+            fits = [method(name)(16, seed=4 * seed + i).fit(learned_from[:, half:]) for i in range(4)]
+            together = [fit.encode(data.rmac) for fit in fits]
+            code = np.concatenate(together, axis=1)
+            results.add(
+                f"4 x 16 bits of {name}, one code", 64, judge.of(code[split.query], code[split.database])
+            )
+            tables = HashTables([fit.function for fit in fits])
+            tables.add(searched[:, half:])
+            votes = tables.search(
+                data.rmac[split.query], min(1000, len(searched)), depth=min(5000, len(searched))
+            )
+            ranked = [votes.ids[a:b] for a, b in zip(votes.limits[:-1], votes.limits[1:], strict=True)]
+            results.add(f"4 x 16 bits of {name}, votes", 64, precision_of(ranked, judge))
+        results.show(f"4 x 16 bits of {name}, one code")
+        results.show(f"4 x 16 bits of {name}, votes")
+    return results.to_json()
+
+
+def fitting(quick: bool) -> dict[str, Any] | None:
+    """Seconds to fit a head to many cached features, all cores."""
+    data = material("cifar10-unsupervised", quick=quick)
+    if data is None:
+        return None
+    rows = np.sort(np.random.default_rng(0).permutation(len(data.plain))[:FITTED_ROWS])
+    features, labels = data.plain[rows], data.labels.take(rows)
+    seconds = {}
+    for name in ("nested", *PEERS, *UNSUPERVISED, "nested-neighbours"):
+        learned_from = (features, labels) if method(name).needs_labels else (features, None)
+        seconds[name] = round(fitted(new(name, 64, 0, quick=quick), *learned_from)[1], 1)
+        print(f"  {name}: {seconds[name]} s", flush=True)
+    return {"rows": len(rows), "columns": features.shape[1], "n_bits": 64, "fit_seconds": seconds}
+
+
+STAGES: dict[str, Callable[[bool], dict[str, Any] | None]] = {
+    "fitting": fitting,
+    "unsupervised": unsupervised,
+    "supervised": supervised,
+    "caltech101": other_data("caltech101"),
+    "fashion-mnist": other_data("fashion-mnist"),
+    "joint": joint,
+}
+
+
+def scale(quick: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Seeds and lengths."""
+    return (SEEDS[:1], LENGTHS[:2]) if quick else (SEEDS, LENGTHS)
+
+
+def new(name: str, n_bits: int, seed: int, *, quick: bool) -> HashMethod:
+    """A method with its default settings, but for a training cut short with --quick."""
+    is_deep = METHODS[name].startswith("grainhash.learning")
+    return method(name)(n_bits, seed=seed, **({"epochs": QUICK_EPOCHS} if quick and is_deep else {}))
+
+
+def add_nested(results, name, judge, few, nested, features, lengths, seconds) -> None:
+    """A nested code at every length; and what asymmetric order gains, on the queries of `few`."""
+    for n_bits, value in judge.prefixes(nested, features, lengths).items():
+        results.add(name, n_bits, value, seconds)
+    plain = few.prefixes(nested, features, lengths)
+    for n_bits, value in few.asymmetric(nested, features, lengths).items():
+        results.add(f"{name}, gain of asymmetric order", n_bits, value - plain[n_bits])
+    results.show(name)
+
+
+def precision_of(ranked: list[np.ndarray], judge: Judge) -> float:
+    """mAP of lists that are ordered already; as many relevant as were found."""
+    own = judge.database_labels.ids
+    values = []
+    for asked, ids in zip(judge.query_labels.ids, ranked, strict=True):
+        hits = own[ids] == asked
+        precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+        values.append((precision * hits).sum() / max(hits.sum(), 1))
+    return float(np.mean(values))
+
+
+if __name__ == "__main__":
+    main()

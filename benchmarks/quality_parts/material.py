@@ -1,0 +1,143 @@
+"""Pictures with labels, and what the shipped network makes of them: computed once, kept on disk."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from grainhash.encoder import Encoder
+from grainhash.evaluation.protocols import OWN, PROTOCOLS, Protocol, Split
+from grainhash.labelled import LabelledPictures, read_labelled
+from grainhash.labels import Labels
+from grainhash.training.data import gather
+from grainhash.training.features import cached_features
+
+ROOT = Path(__file__).parents[2]
+PICTURES = ROOT.parent / "shared" / "data"
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+"""Where Debian's package dataset-fashion-mnist puts its files."""
+CACHE = ROOT / "build" / "features"
+
+FEATURES = "pooled+map:rmac"
+POOLED = 1280
+"""Columns of `pooled`; those of R-MAC follow."""
+
+QUICK_PICTURES = 40
+"""Of each class at most, with --quick."""
+QUICK_CLASSES = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """A data set, its features, and how it is split."""
+
+    labels: Labels
+    splits: NDArray[np.str_] | None
+    plain: NDArray[np.float32]
+    """`(n, 2560)`: average pooling and R-MAC of the last feature map, each scaled to length 1."""
+    mirrored: NDArray[np.float32]
+    """The same of the mirrored pictures."""
+    protocol: Protocol
+
+    @property
+    def rmac(self) -> NDArray[np.float32]:
+        """R-MAC alone."""
+        return self.plain[:, POOLED:]
+
+    def split(self, seed: int) -> Split:
+        """Who asks, who is learned from, who is searched."""
+        return self.protocol.split(self.labels, self.splits, seed=seed)
+
+
+def material(name: str, *, quick: bool) -> Material | None:
+    """A data set by name, or `None` if it is not on this machine, which is then said."""
+    where, read, protocol = DATA_SETS[name]
+    if not where.exists():
+        print(f"{name}: not measured, there is no {where.name} on this machine")
+        return None
+    pictures = read(where)
+    if quick:
+        pictures = _few(pictures)
+        protocol = replace(
+            protocol,
+            queries=protocol.queries and QUICK_PICTURES // 8,
+            training=protocol.training and QUICK_PICTURES // 4,
+        )
+    print(f"{name}: features of {len(pictures):,} pictures", flush=True)
+    whole = replace(pictures, splits=None)
+    gathered = gather(whole, name=name)
+    encoder = Encoder.load().with_features(FEATURES)
+    plain, mirrored = (_features(encoder, gathered, view) for view in ("plain", "mirrored"))
+    return Material(pictures.labels, pictures.splits, plain, mirrored, protocol)
+
+
+def _features(encoder, gathered, view) -> NDArray[np.float32]:
+    rows, bad = cached_features(encoder, gathered, CACHE, view=view)
+    if bad:
+        raise SystemExit(f"pictures that cannot be read: {bad}")
+    blocks = np.split(np.asarray(rows), [POOLED], axis=1)
+    return np.concatenate([block / np.linalg.norm(block, axis=1, keepdims=True) for block in blocks], axis=1)
+
+
+def _few(pictures: LabelledPictures) -> LabelledPictures:
+    rng = np.random.default_rng(0)
+    ids = pictures.labels.ids
+    chosen = [rng.permutation(np.flatnonzero(ids == c))[:QUICK_PICTURES] for c in range(QUICK_CLASSES)]
+    few = pictures.take(np.sort(np.concatenate(chosen)))
+    names = [few.labels.classes[c] for c in few.labels.ids]
+    return replace(few, labels=Labels.single(names))
+
+
+def _caltech(path: Path) -> LabelledPictures:
+    """Its parts under the names that say what they are for: the database is learned from, too."""
+    pictures = read_labelled(path)
+    named = np.where(pictures.splits == "query", "test", "train")
+    return replace(pictures, splits=named)
+
+
+def _fashion(folder: Path) -> LabelledPictures:
+    """Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017): 70,000 products of 28 x 28 pixels, as PNG."""
+    parts = [
+        (_idx(folder, f"{part}-images-idx3"), _idx(folder, f"{part}-labels-idx1"))
+        for part in ("train", "t10k")
+    ]
+    pixels, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+
+    def read(row: int) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(pixels[row]).save(file, "PNG", compress_level=1)
+        return file.getvalue()
+
+    names = tuple(f"Fashion-MNIST {row}" for row in range(len(pixels)))
+    return LabelledPictures(names, Labels.single(labels.tolist()), None, read, np.arange(len(pixels)))
+
+
+def _idx(folder: Path, name: str) -> NDArray[np.uint8]:
+    data = gzip.decompress((folder / f"{name}-ubyte.gz").read_bytes())
+    n_axes = data[3]
+    shape = np.frombuffer(data, ">u4", n_axes, 4)
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * n_axes).reshape(shape)
+
+
+DATA_SETS: dict[str, tuple[Path, Callable[[Path], LabelledPictures], Protocol]] = {
+    "cifar10-unsupervised": (
+        PICTURES / "cifar10.parquet",
+        read_labelled,
+        PROTOCOLS["cifar10-unsupervised"],
+    ),
+    "cifar10-1": (PICTURES / "cifar10.parquet", read_labelled, PROTOCOLS["cifar10-1"]),
+    "caltech101": (PICTURES / "caltech101.parquet", _caltech, OWN),
+    "fashion-mnist": (
+        FASHION,
+        _fashion,
+        replace(PROTOCOLS["cifar10-1"], name="fashion-mnist", n_pictures=70_000),
+    ),
+}
+"""Where it is, how it is read, and its protocol: for Fashion-MNIST the sizes of `cifar10-1`."""

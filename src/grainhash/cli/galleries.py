@@ -1,0 +1,254 @@
+"""The commands that keep and ask a gallery: index, add, remove, search, info."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from grainhash.cli.shared import (
+    DEFAULT_GALLERY,
+    GalleryOption,
+    JsonOption,
+    Runtime,
+    RuntimeOption,
+    WorkersOption,
+    opened_gallery,
+    pairs,
+    plural,
+    print_json,
+    print_some,
+    print_written,
+    progress_bar,
+)
+
+if TYPE_CHECKING:
+    from grainhash.gallery import Gallery
+    from grainhash.indexing import IndexReport
+
+
+class Granularity(StrEnum):
+    """The choices of `--by`."""
+
+    whole = "whole"
+    part = "part"
+    both = "both"
+
+
+def index(
+    folder: Annotated[Path, typer.Argument(help="A folder of pictures, with all folders below it.")],
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    metadata: Annotated[
+        Path | None, typer.Option(help="A CSV or JSONL with a column `path` and values to filter by.")
+    ] = None,
+    whole_only: Annotated[
+        bool,
+        typer.Option("--whole-only", help="For a new gallery: no regions. Faster, smaller, finds no parts."),
+    ] = False,
+    encoder: Annotated[
+        Path | None, typer.Option(help="For a new gallery: an encoder folder instead of the shipped one.")
+    ] = None,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Then fit the hash function anew on the gallery's own pictures.")
+    ] = False,
+    workers: WorkersOption = None,
+    runtime: RuntimeOption = Runtime.auto,
+    as_json: JsonOption = False,
+) -> None:
+    """Create or update the gallery of a folder.
+
+    New and changed pictures are encoded, vanished ones removed. Interrupted, it keeps what is done;
+    run it again to go on.
+    """
+    from grainhash.errors import InputError
+    from grainhash.metadata import read_table
+
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; nothing was changed")
+    table = read_table(metadata) if metadata is not None else None
+    with opened_gallery(gallery, runtime, create_for=_new_encoder(encoder, whole_only)) as opened:
+        _refuse_other_settings(opened, encoder, whole_only)
+        with progress_bar(quiet=as_json) as progress:
+            report = opened.index(folder, metadata=table, progress=progress, n_workers=workers)
+        _print_report(report, opened, as_json)
+        if refit:
+            with progress_bar(quiet=as_json) as progress:
+                opened.refit(progress=progress, n_workers=workers)
+
+
+def add(
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files.")],
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    meta: Annotated[
+        list[str] | None, typer.Option("--meta", help="key=value for all of them; may be repeated.")
+    ] = None,
+    runtime: RuntimeOption = Runtime.auto,
+    as_json: JsonOption = False,
+) -> None:
+    """Add single pictures, or take in their new content."""
+    values = pairs(meta, "--meta")
+    with opened_gallery(gallery, runtime, create_for=lambda: None) as opened:
+        with progress_bar(quiet=as_json) as progress:
+            report = opened.add(pictures, meta=values, progress=progress)
+        _print_report(report, opened, as_json)
+        if report.skipped:
+            raise typer.Exit(1)
+
+
+def remove(
+    what: Annotated[list[str], typer.Argument(help="Paths of pictures, ids, or folders for all below them.")],
+    gallery: GalleryOption = DEFAULT_GALLERY,
+) -> None:
+    """Remove pictures from the gallery.
+
+    The files themselves are not touched. As long as they lie in an indexed folder, the next
+    `grainhash index` takes them in again.
+    """
+    with opened_gallery(gallery) as opened:
+        n = opened.remove([int(item) if item.isdecimal() else item for item in what])
+        typer.echo(f"removed {n} {plural(n)}; {len(opened)} left in {opened.path}")
+
+
+def search(
+    image: Annotated[Path, typer.Argument(help="The picture to look for.")],
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    region: Annotated[
+        str | None,
+        typer.Option(help="Look for this part of it: x0,y0,x1,y1 as fractions, such as 0.5,0,1,0.5."),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=0, help="How many pictures, at most.")] = 10,
+    by: Annotated[Granularity, typer.Option(help="Compare with whole pictures, their parts, or both.")] = (
+        Granularity.both
+    ),
+    where: Annotated[
+        str | None,
+        typer.Option(help="Only pictures whose metadata match, such as: label = cats and width > 800"),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page of the hits, matched boxes drawn.")] = None,
+    thumbnails: Annotated[bool | None, typer.Option(help="Draw small pictures in the terminal.")] = None,
+    runtime: RuntimeOption = Runtime.auto,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the pictures most like a picture or a part of one.
+
+    The answer says where in each of them the likeness is. Distances are in bits; 0 is the same code.
+    """
+    from time import perf_counter
+
+    from rich.console import Console
+
+    from grainhash import report
+    from grainhash.types import WHOLE, Box
+
+    box = WHOLE if region is None else Box.parse(region)
+    with opened_gallery(gallery, runtime) as opened:
+        opened.refresh()
+        started = perf_counter()
+        encoder = opened.encoder
+        code = encoder.encode_query(image, region=box)
+        encoded = perf_counter()
+        hits = opened.search_code(code, k=k, granularity=by.value, where=where, encoder=encoder.fingerprint)
+        answer = report.Answer(
+            query=str(image),
+            query_box=None if region is None else box,
+            hits=hits,
+            n_bits=encoder.n_bits,
+            granularity=by.value,
+            n_pictures=len(opened),
+            seconds={"encode": encoded - started, "search": perf_counter() - encoded},
+            where=where,
+        )
+    if html is not None:
+        report.write_html(html, report.html_page([answer], title=f"grainhash: {image.name}"))
+    if as_json:
+        print_json(report.to_json(answer))
+        return
+    console = Console()
+    report.terminal(answer, console, thumbnails=console.is_terminal if thumbnails is None else thumbnails)
+    print_written(page=html)
+
+
+def info(
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    skipped: Annotated[bool, typer.Option("--skipped", help="List the files left out, and why.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what the gallery holds."""
+    from dataclasses import asdict
+
+    with opened_gallery(gallery) as opened:
+        facts = opened.info()
+    if as_json:
+        print_json(asdict(facts))
+        return
+    if skipped:
+        for uri, reason in facts.skipped:
+            typer.echo(f"{uri}: {reason}")
+        if not facts.skipped:
+            typer.echo("no file was left out")
+        return
+    rows = {
+        "gallery": facts.path,
+        "pictures": f"{facts.pictures:,} ({facts.copies:,} exact copies)",
+        "regions": f"{facts.regions:,}",
+        "codes": f"{facts.n_bits} bits, {facts.hash_method}",
+        "encoder": f"{facts.encoder_name} ({facts.encoder[:12]})",
+        "on disk": f"{facts.bytes_on_disk / 1e6:,.1f} MB",
+        "metadata": ", ".join(f"{key} ({n:,})" for key, n in facts.meta_keys) or "none",
+        "left out": f"{len(facts.skipped):,} files; see them with: grainhash info --skipped -g {gallery}"
+        if facts.skipped
+        else "no file",
+    }
+    for name, value in rows.items():
+        typer.echo(f"{name:<10}{value}")
+
+
+def _new_encoder(folder: Path | None, whole_only: bool) -> Callable[[], Any]:
+    def make() -> Any:
+        from grainhash.encoder import Encoder
+        from grainhash.encoder.granules import WHOLE_ONLY
+
+        encoder = Encoder.load(folder)
+        return encoder.with_granules(WHOLE_ONLY) if whole_only else encoder
+
+    return make
+
+
+def _refuse_other_settings(gallery: Gallery, encoder: Path | None, whole_only: bool) -> None:
+    """A gallery keeps the network and granules it was made with; its hash function may be refitted."""
+    if encoder is not None:
+        from grainhash.encoder import Encoder
+        from grainhash.errors import EncoderMismatch
+
+        asked, own = Encoder.load(encoder).config, gallery.encoder.config
+        if asked.network_sha256 != own.network_sha256 or asked.granules != own.granules:
+            raise EncoderMismatch(
+                f"{gallery.path} was made with another encoder than {encoder}; leave --encoder out to use "
+                "the gallery's own, or name a new gallery with -g"
+            )
+    if whole_only and gallery.encoder.granules.grids:
+        raise typer.BadParameter(f"{gallery.path} has regions already; --whole-only is for a new gallery")
+
+
+def _print_report(report: IndexReport, gallery: Gallery, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    if as_json:
+        print_json({"gallery": str(gallery.path), **asdict(report)})
+        return
+    counts = {
+        "added": report.added,
+        "updated": report.updated,
+        "unchanged": report.unchanged,
+        "removed": report.removed,
+        "with new metadata": report.relabelled,
+    }
+    done = ", ".join(f"{n:,} {what}" for what, n in counts.items() if n) or "nothing to do"
+    typer.echo(f"{gallery.path}: {done} in {report.seconds:.1f} s; {len(gallery):,} {plural(len(gallery))}")
+    print_some("left out", [f"{uri}: {reason}" for uri, reason in report.skipped.items()])
+    if report.skipped:
+        typer.echo(f"  see them all with: grainhash info --skipped -g {gallery.path}")
+    print_some("in the metadata file, not in the folder", report.unmatched)
