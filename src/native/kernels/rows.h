@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "../popcount.h"
 #include "kernels.h"
@@ -19,22 +20,58 @@ inline std::int32_t popcount(std::uint64_t x) {
 #endif
 }
 
-// Codes may start at any address, and the last word of a code may be a part of one.
-inline std::uint64_t load(const std::uint8_t* bytes, std::size_t n = 8) {
-  std::uint64_t word = 0;
-  std::memcpy(&word, bytes, n);
+// Codes may start at any address.
+template <typename Word = std::uint64_t>
+inline std::uint64_t load(const std::uint8_t* bytes) {
+  Word word;
+  std::memcpy(&word, bytes, sizeof(word));
   return word;
 }
 
-// `kBytes` is the width where it is known while compiling, 0 where it is not.
+// A code of less than eight bytes, put together in a register: copied into a word in memory piece by piece, it
+// would wait there until all pieces are written.
+inline std::uint64_t load_short(const std::uint8_t* bytes, std::size_t n) {
+  std::uint64_t word = 0;
+  if (n & 4) word = load<std::uint32_t>(bytes);
+  if (n & 2) word |= load<std::uint16_t>(bytes + (n & 4)) << (8 * (n & 4));
+  if (n & 1) word |= load<std::uint8_t>(bytes + (n & 6)) << (8 * (n & 6));
+  return word;
+}
+
+// `kBytes` is the width where it is known while compiling, 0 where it is not: then it is more than eight.
 template <std::size_t kBytes>
 inline std::int32_t distance_of(const std::uint8_t* query, const std::uint8_t* code, std::size_t n_bytes) {
   const std::size_t width = kBytes ? kBytes : n_bytes;
+  if (width < 8) return popcount(load_short(query, width) ^ load_short(code, width));
   std::int32_t distance = 0;
   std::size_t b = 0;
   for (; b + 8 <= width; b += 8) distance += popcount(load(query + b) ^ load(code + b));
-  if (b < width) distance += popcount(load(query + b, width - b) ^ load(code + b, width - b));
+  // The last word starts where it still fits, and gives up the bytes that are counted already: on every
+  // processor that this runs on, the first byte of memory is the lowest of a word.
+  if (b < width) {
+    const std::size_t last = width - 8;
+    distance += popcount((load(query + last) ^ load(code + last)) >> (8 * (b - last)));
+  }
   return distance;
+}
+
+// Calls `f` with the width as a constant where there is a loop compiled for it, else with 0.
+template <typename F>
+inline auto with_width(std::size_t n_bytes, F f) {
+  switch (n_bytes) {
+    case 1: return f(std::integral_constant<std::size_t, 1>{});
+    case 2: return f(std::integral_constant<std::size_t, 2>{});
+    case 3: return f(std::integral_constant<std::size_t, 3>{});
+    case 4: return f(std::integral_constant<std::size_t, 4>{});
+    case 5: return f(std::integral_constant<std::size_t, 5>{});
+    case 6: return f(std::integral_constant<std::size_t, 6>{});
+    case 7: return f(std::integral_constant<std::size_t, 7>{});
+    case 8: return f(std::integral_constant<std::size_t, 8>{});
+    case 16: return f(std::integral_constant<std::size_t, 16>{});
+    case 32: return f(std::integral_constant<std::size_t, 32>{});
+    case 64: return f(std::integral_constant<std::size_t, 64>{});
+    default: return f(std::integral_constant<std::size_t, 0>{});
+  }
 }
 
 template <std::size_t kBytes>
@@ -57,13 +94,7 @@ std::int32_t least_row_of(const std::uint8_t* query, const Rows& rows) {
 }
 
 void distances(const std::uint8_t* query, const Rows& rows, std::int32_t* out) {
-  switch (rows.n_bytes) {
-    case 8: return distances_of<8>(query, rows, out);
-    case 16: return distances_of<16>(query, rows, out);
-    case 32: return distances_of<32>(query, rows, out);
-    case 64: return distances_of<64>(query, rows, out);
-    default: return distances_of<0>(query, rows, out);
-  }
+  with_width(rows.n_bytes, [&](auto width) { distances_of<width>(query, rows, out); });
 }
 
 template <std::size_t kBytes>
@@ -76,13 +107,7 @@ void distances_at_of(const std::uint8_t* query, const Rows& rows, const std::uin
 
 void distances_at(const std::uint8_t* query, const Rows& rows, const std::uint32_t* positions, std::size_t n,
                   std::int32_t* out) {
-  switch (rows.n_bytes) {
-    case 8: return distances_at_of<8>(query, rows, positions, n, out);
-    case 16: return distances_at_of<16>(query, rows, positions, n, out);
-    case 32: return distances_at_of<32>(query, rows, positions, n, out);
-    case 64: return distances_at_of<64>(query, rows, positions, n, out);
-    default: return distances_at_of<0>(query, rows, positions, n, out);
-  }
+  with_width(rows.n_bytes, [&](auto width) { distances_at_of<width>(query, rows, positions, n, out); });
 }
 
 std::size_t near_tags(const std::uint64_t* entries, std::size_t n, std::uint32_t tag, std::uint32_t most,
@@ -96,13 +121,7 @@ std::size_t near_tags(const std::uint64_t* entries, std::size_t n, std::uint32_t
 }
 
 std::int32_t least_row(const std::uint8_t* query, const Rows& rows) {
-  switch (rows.n_bytes) {
-    case 8: return least_row_of<8>(query, rows);
-    case 16: return least_row_of<16>(query, rows);
-    case 32: return least_row_of<32>(query, rows);
-    case 64: return least_row_of<64>(query, rows);
-    default: return least_row_of<0>(query, rows);
-  }
+  return with_width(rows.n_bytes, [&](auto width) { return least_row_of<width>(query, rows); });
 }
 
 }  // namespace
