@@ -7,7 +7,8 @@ The stages:
 - unsupervised: CIFAR-10, the 10,000 test pictures ask, the 50,000 others are searched and learned from
   without their labels; mAP@1000. R-MAC features.
 - supervised: CIFAR-10, protocol `cifar10-1`: 1,000 queries, 59,000 searched, of which 5,000 to learn from,
-  drawn anew for each seed; mAP over all. Average pooling and R-MAC, learned from mirrored pictures, too.
+  drawn anew for each seed; mAP over all. Average pooling, R-MAC and a middle layer, learned from mirrored
+  pictures, too.
   Nested codes are fitted once and cut; beside them codes of each length fitted for that length alone.
 - caltech101, fashion-mnist: 64 bits, the same features. Caltech-101 has parts of its own; Fashion-MNIST has
   the sizes of `cifar10-1`.
@@ -34,7 +35,7 @@ from typing import Any
 import numpy as np
 from harness import RESULTS, parser, write
 from quality_parts.judged import Judge, Results, fitted
-from quality_parts.material import material
+from quality_parts.material import POOLED, RMAC, material
 from quality_parts.targets import targets
 
 from grainhash.hashing.method import HashMethod
@@ -191,16 +192,14 @@ def joint(quick: bool) -> dict[str, Any] | None:
     split = data.split(0)
     split = split.only_queries(min(ASYMMETRIC_QUERIES, len(split.query)), seed=0)
     judge = Judge(split, data.labels, at=1000)
-    learned_from, searched = data.plain[split.training], data.plain[split.database]
-    half = data.plain.shape[1] // 2
-    pooled, rmac = (0, half), (half, 2 * half)
+    learned_from, searched = data.plain[split.training], data.rmac[split.database]
     codes = {
-        "itq on average pooling": (Part("itq", 64, pooled),),
-        "itq on R-MAC": (Part("itq", 64, rmac),),
-        "itq on both, concatenated": (Part("itq", 64),),
-        "half on average pooling, half on R-MAC": (Part("itq", 32, pooled), Part("itq", 32, rmac)),
-        "twice itq on R-MAC": (Part("itq", 32, rmac), Part("itq", 32, rmac)),
-        "half itq, half lsh, on R-MAC": (Part("itq", 32, rmac), Part("lsh", 32, rmac)),
+        "itq on average pooling": (Part("itq", 64, POOLED),),
+        "itq on R-MAC": (Part("itq", 64, RMAC),),
+        "itq on both, concatenated": (Part("itq", 64, (POOLED[0], RMAC[1])),),
+        "half on average pooling, half on R-MAC": (Part("itq", 32, POOLED), Part("itq", 32, RMAC)),
+        "twice itq on R-MAC": (Part("itq", 32, RMAC), Part("itq", 32, RMAC)),
+        "half itq, half lsh, on R-MAC": (Part("itq", 32, RMAC), Part("lsh", 32, RMAC)),
     }
     results = Results(1000)
     for name, parts in codes.items():
@@ -210,14 +209,14 @@ def joint(quick: bool) -> dict[str, Any] | None:
         results.show(name)
     for name in ("itq", "lsh"):
         for seed in seeds:
-            fits = [method(name)(16, seed=4 * seed + i).fit(learned_from[:, half:]) for i in range(4)]
+            fits = [method(name)(16, seed=4 * seed + i).fit(learned_from[:, slice(*RMAC)]) for i in range(4)]
             together = [fit.encode(data.rmac) for fit in fits]
             code = np.concatenate(together, axis=1)
             results.add(
                 f"4 x 16 bits of {name}, one code", 64, judge.of(code[split.query], code[split.database])
             )
             tables = HashTables([fit.function for fit in fits])
-            tables.add(searched[:, half:])
+            tables.add(searched)
             votes = tables.search(
                 data.rmac[split.query], min(1000, len(searched)), depth=min(5000, len(searched))
             )

@@ -20,9 +20,9 @@ from grainhash import Encoder, Gallery, cli
 from grainhash.advise import Advice, Estimate, Goal, Length, advise, collect, cost, report
 from grainhash.advise.altered import near_copies
 from grainhash.advise.goal import GOALS, brief, decimals, milliseconds, recommend
+from grainhash.advise.lengths import SearchTime, Storage
 from grainhash.advise.plot import write_plot
 from grainhash.advise.quality import average_precisions, estimate, recalls, resampled_means
-from grainhash.advise.result import SearchTime, Storage
 from grainhash.codes import hamming, pack
 from grainhash.encoder.granules import WHOLE_ONLY
 from grainhash.errors import (
@@ -515,6 +515,15 @@ def test_the_terminal_shows_every_number_whole(advice: Advice, width: int):
     for length in advice.lengths:
         assert decimals(length.quality["mAP"].mean) in shown
     assert shown.splitlines()[-1] == advice.recommendation.reason
+
+
+def test_a_pipe_gets_every_interval_whole(advice: Advice):
+    stream = io.StringIO()
+    report.terminal(advice, Console(file=stream, width=80, color_system=None))
+    shown = stream.getvalue()
+    assert "…" not in shown
+    for cells in report.quality_table(advice).values():
+        assert all(cell in shown for cell in cells)
 
 
 def test_the_plot_shows_something(advice: Advice, tmp_path: Path):

@@ -183,6 +183,16 @@ def test_options_of_the_two_ways_to_train_exist():
     assert names >= OF_END_TO_END | OF_THE_FROZEN
 
 
+@pytest.mark.parametrize("option", ["--html", "--plots"])
+def test_plots_without_matplotlib_name_the_extra_before_the_work(
+    fails, monkeypatch, photographs, tmp_path, option
+):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr("grainhash.evaluation.evaluate", lambda *_, **__: pytest.fail("it was judged"))
+    code, err = fails("evaluate", photographs, option, tmp_path / "out")
+    assert (code, "pip install 'grainhash[evaluate]'" in err) == (1, True)
+
+
 def test_training_end_to_end_without_torch_names_the_extra(fails, monkeypatch, photographs, tmp_path):
     monkeypatch.setitem(sys.modules, "torch", None)
     code, err = fails("train", photographs, "--out", tmp_path / "out", "--end-to-end")

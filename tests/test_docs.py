@@ -67,7 +67,7 @@ def _run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]
         env={**environment, **own},
         capture_output=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, f"{arguments}: {done.stderr}"
     return done

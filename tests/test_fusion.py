@@ -94,7 +94,7 @@ def test_training_starts_from_blocks_that_say_as_much(fusion):
 def test_the_steps_of_every_fusion():
     features, ids = several_kinds()
     kinds = {
-        fusion: [type(step) for step in fitted(features, ids, fusion=fusion).function.steps[:-2]]
+        fusion: [type(step) for step in fitted(features, ids, fusion=fusion, epochs=1).function.steps[:-2]]
         for fusion in FUSIONS
     }
     assert kinds == {
@@ -102,7 +102,7 @@ def test_the_steps_of_every_fusion():
         "weights": [BlockNorm, Affine],
         "gates": [BlockNorm, Gates, Affine],
     }
-    assert isinstance(NestedCodes(16, **QUICK).fit(features, ids).function.steps[0], L2Norm)
+    assert isinstance(NestedCodes(16, **QUICK | {"epochs": 1}).fit(features, ids).function.steps[0], L2Norm)
 
 
 def fitted(features, ids, **settings):
@@ -113,7 +113,7 @@ def fitted(features, ids, **settings):
 def test_no_block_counts_for_more_by_its_scale(fusion):
     features, ids = several_kinds()
     larger = features * np.repeat([4, 1, 512], SIZES).astype(np.float32)
-    codes = [fitted(x, ids, fusion=fusion).encode(x) for x in (features, larger)]
+    codes = [fitted(x, ids, fusion=fusion, epochs=3).encode(x) for x in (features, larger)]
     np.testing.assert_array_equal(*codes)
 
 
@@ -212,7 +212,7 @@ def test_blocks_of_other_features_are_refused_before_training():
     ("method", "shape", "blocks"), [("nested", (2, 36, 1536), (1280, 256)), ("itq", (72, 1536), None)]
 )
 def test_training_hands_over_kinds_of_features_and_views(
-    method, shape, blocks, tmp_path, encoder, drawn, monkeypatch
+    method, shape, blocks, tmp_path, encoder, drawn, cache, monkeypatch
 ):
     seen = []
     learner = methods.method(method)
@@ -232,7 +232,7 @@ def test_training_hands_over_kinds_of_features_and_views(
         settings={"epochs": 2, "fusion": "gates"} if blocks else {},
         mirrored=True,
         validation=0,
-        cache=tmp_path / "cache",
+        cache=cache,
     )
     assert seen == [shape]
     assert trained.encoder.config.provenance["hash"]["settings"].get("blocks") == (blocks and list(blocks))
@@ -243,6 +243,11 @@ def test_training_hands_over_kinds_of_features_and_views(
 def test_training_on_features_of_one_kind_has_nothing_to_weigh(tmp_path, encoder, drawn):
     with pytest.raises(InputError, match="there is one"):
         train_frozen(drawn, tmp_path / "out", base=encoder, settings={"fusion": "weights"})
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="module")

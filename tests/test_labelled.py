@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from grainhash.errors import LabelsError, MissingExtra
+from grainhash.errors import LabelsError, MissingExtra, PictureDamaged, PictureUnreadable
 from grainhash.images import decode
 from grainhash.labelled import read_labelled
 
@@ -161,6 +161,21 @@ def test_parquet_holds_bytes_or_paths(tmp_path: Path):
     assert (found.source(0), found.source(1)) == (b"in", tmp_path / "a.jpg")
 
 
+def test_the_bytes_of_a_picture_are_those_that_are_there(tmp_path: Path):
+    _files(tmp_path, "a/1.png", "a/2.png")
+    in_folder = read_labelled(tmp_path)
+    assert in_folder.content(0) == b"a/1.png"
+    (tmp_path / "a/2.png").unlink()
+    with pytest.raises(PictureUnreadable, match=r"a/2\.png"):
+        in_folder.content(1)
+    path = _parquet(tmp_path / "a.parquet", {"image": [b"x", b"", None], "label": [1, 1, 1]})
+    in_rows = read_labelled(path)
+    assert in_rows.content(0) == b"x"
+    for row in (1, 2):
+        with pytest.raises(PictureDamaged, match=f"row {row}: it is empty"):
+            in_rows.content(row)
+
+
 def test_parquet_that_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(LabelsError, match="needs a column image"):
         read_labelled(_parquet(tmp_path / "x.parquet", {"pixels": [b""]}))
@@ -172,7 +187,7 @@ def test_parquet_that_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(LabelsError, match="cannot be read as Parquet"):
         read_labelled(tmp_path / "bad.parquet")
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(MissingExtra, match="pip install"):
+    with pytest.raises(MissingExtra, match=r"grainhash\[evaluate\]"):
         read_labelled(tmp_path / "bad.parquet")
 
 

@@ -4,10 +4,12 @@ import hashlib
 import threading
 from contextlib import closing
 from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
 from PIL import Image
+from threadpoolctl import threadpool_info
 
 from grainhash.encoder.granules import WHOLE_ONLY, GranuleSettings, Grid
 from grainhash.encoder.pipeline import (
@@ -17,6 +19,8 @@ from grainhash.encoder.pipeline import (
     Failed,
     encode_files,
     features_of_files,
+    in_order,
+    one_core_each,
 )
 
 
@@ -137,3 +141,43 @@ def test_features_of_files_leave_bad_files_out(light, files):
     assert [len(features) for features in rows] == [5] * 6
     alone = light.features(light.cut(files[4]).pixels)
     np.testing.assert_allclose(rows[3], alone, rtol=1e-4, atol=1e-5)
+
+
+# The loop behind it all
+
+
+def test_results_of_chunks_keep_their_order_whatever_each_takes():
+    def slow_at_first(chunk):
+        sleep(0.02 if chunk[0] == 0 else 0)
+        return [number * number for number in chunk]
+
+    chunks = list(in_order(slow_at_first, range(100), 7, n_workers=3))
+    assert [len(chunk) for chunk in chunks] == [7] * 14 + [2]
+    assert sum(chunks, []) == [number * number for number in range(100)]  # noqa: RUF017
+
+
+def test_work_that_fails_ends_the_loop_and_what_was_ahead_is_not_begun():
+    begun = []
+
+    def fails_at_ten(chunk):
+        begun.append(chunk[0])
+        if chunk[0] == 10:
+            raise ValueError("ten")
+        return chunk[0]
+
+    before = threading.active_count()
+    results = in_order(fails_at_ten, range(10_000), 1, n_workers=2)
+    with pytest.raises(ValueError, match="ten"):
+        list(results)
+    assert len(begun) <= 10 + 2 * CHUNKS_AHEAD + 2
+    assert threading.active_count() == before
+
+
+def test_each_thread_keeps_to_one_core(encoder):
+    def cores_of_blas():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    before = cores_of_blas()
+    with one_core_each(encoder):
+        assert set(cores_of_blas()) == {1}
+    assert cores_of_blas() == before

@@ -25,9 +25,9 @@ FASHION = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package dataset-fashion-mnist puts its files."""
 CACHE = ROOT / "build" / "features"
 
-FEATURES = "pooled+map:rmac"
-POOLED = 1280
-"""Columns of `pooled`; those of R-MAC follow."""
+FEATURES = "pooled+map:rmac+mid:avg"
+POOLED, RMAC = (0, 1280), (1280, 2560)
+"""Columns of average pooling and of R-MAC; the middle layer follows."""
 
 QUICK_PICTURES = 40
 """Of each class at most, with --quick."""
@@ -41,7 +41,8 @@ class Material:
     labels: Labels
     splits: NDArray[np.str_] | None
     plain: NDArray[np.float32]
-    """`(n, 2560)`: average pooling and R-MAC of the last feature map, each scaled to length 1."""
+    """`(n, 2672)`: average pooling and R-MAC of the last feature map, the mean of the last one at a sixteenth
+    of the side, each scaled to length 1."""
     mirrored: NDArray[np.float32]
     """The same of the mirrored pictures."""
     protocol: Protocol
@@ -49,7 +50,7 @@ class Material:
     @property
     def rmac(self) -> NDArray[np.float32]:
         """R-MAC alone."""
-        return self.plain[:, POOLED:]
+        return self.plain[:, slice(*RMAC)]
 
     def split(self, seed: int) -> Split:
         """Who asks, who is learned from, who is searched."""
@@ -82,7 +83,7 @@ def _features(encoder, gathered, view) -> NDArray[np.float32]:
     rows, bad = cached_features(encoder, gathered, CACHE, view=view)
     if bad:
         raise SystemExit(f"pictures that cannot be read: {bad}")
-    blocks = np.split(np.asarray(rows), [POOLED], axis=1)
+    blocks = np.split(np.asarray(rows), [POOLED[1], RMAC[1]], axis=1)
     return np.concatenate([block / np.linalg.norm(block, axis=1, keepdims=True) for block in blocks], axis=1)
 
 

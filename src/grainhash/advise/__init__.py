@@ -6,7 +6,8 @@ print(advise(collect("photos/"), goal=Goal(max_bytes=800)).recommendation.reason
 
 from grainhash.advise.collection import Collection, collect
 from grainhash.advise.goal import Goal, Recommendation
-from grainhash.advise.result import Advice, Estimate, Length
+from grainhash.advise.lengths import Estimate, Length
+from grainhash.advise.result import Advice
 from grainhash.advise.run import LENGTHS, advise
 
 __all__ = [

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from grainhash.advise.result import SearchTime, Storage
+from grainhash.advise.lengths import SearchTime, Storage
 from grainhash.codecache import WORTH_WRITING
 from grainhash.codes import pack
 from grainhash.encoder.granules import GranuleSettings

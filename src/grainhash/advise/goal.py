@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from grainhash.advise.lengths import Length
 from grainhash.advise.quality import MEASURES, resampled_means
-from grainhash.advise.result import Length
 from grainhash.errors import InputError
 
 QUALITY = "quality"

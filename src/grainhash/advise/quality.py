@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from grainhash.advise.result import Estimate
+from grainhash.advise.lengths import Estimate
 from grainhash.errors import LabelsError
 from grainhash.evaluation import metrics
 from grainhash.evaluation.average_precision import expected_average_precision

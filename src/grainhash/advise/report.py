@@ -7,15 +7,16 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from grainhash.advise.goal import brief, decimals, milliseconds
+from grainhash.advise.lengths import Estimate
 from grainhash.advise.plot import inline_plot
 from grainhash.advise.quality import MEASURES
-from grainhash.advise.result import Advice, Estimate
+from grainhash.advise.result import Advice
 
 if TYPE_CHECKING:
     from jinja2 import Template
     from rich.console import Console
 
-WIDE, NARROW = 100, 72
+WIDE, NARROW = 112, 72
 """Characters from which a terminal shows the intervals of every measure, and of the leading one."""
 
 Columns = dict[str, list[str]]
@@ -92,6 +93,8 @@ def terminal(advice: Advice, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    if not console.is_terminal:
+        console.width = max(console.width, WIDE)  # a pipe has no edge to keep to
     console.print(Text(f"{advice.title} · {circumstances(advice)}", style="bold"), soft_wrap=True)
     for remark in remarks(advice):
         console.print(Text(remark, style="yellow"), soft_wrap=True)

@@ -13,6 +13,7 @@ from grainhash.advise.altered import near_copies
 from grainhash.advise.collection import Collection
 from grainhash.advise.cost import Known, granules_a_picture, search_time, storage
 from grainhash.advise.goal import QUALITY, Goal, recommend
+from grainhash.advise.lengths import Estimate, Length
 from grainhash.advise.quality import (
     DEPTH,
     average_precisions,
@@ -20,7 +21,7 @@ from grainhash.advise.quality import (
     nearest_by_features,
     recalls,
 )
-from grainhash.advise.result import Advice, Estimate, Length
+from grainhash.advise.result import Advice
 from grainhash.codes import check_n_bits
 from grainhash.encoder import Encoder
 from grainhash.errors import InputError, LabelsError, PictureError

@@ -15,6 +15,7 @@ from grainhash.cli.shared import (
     RuntimeOption,
     SplitColumnOption,
     lengths,
+    need,
     print_json,
     print_written,
     progress_bar,
@@ -79,6 +80,8 @@ def evaluate(
             "name pictures, or all of --codes, --query-codes, --labels and --query-labels",
             param_hint="PICTURES",
         )
+    if html is not None or plots is not None:
+        need("matplotlib", "evaluate")
     from rich.console import Console
 
     from grainhash import evaluation

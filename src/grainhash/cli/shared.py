@@ -46,6 +46,20 @@ WholeOnlyOption = Annotated[
 ]
 
 
+def need(package: str, extra: str) -> None:
+    """Say that something is not installed before the work that needs it, not after.
+
+    Raises:
+        MissingExtra: it is not.
+    """
+    from importlib.util import find_spec
+
+    from grainhash.errors import MissingExtra
+
+    if find_spec(package) is None:
+        raise MissingExtra(package, extra)
+
+
 @contextmanager
 def opened_gallery(
     path: Path, runtime: Runtime = Runtime.auto, *, create_for: Callable[[], Any] | None = None

@@ -14,6 +14,7 @@ from grainhash.cli.shared import (
     SeedOption,
     SplitColumnOption,
     WholeOnlyOption,
+    need,
     plural,
     print_json,
     print_some,
@@ -129,7 +130,7 @@ def train(
     trained: Trained | None
     with progress_bar(quiet=as_json) as progress:
         if end_to_end:
-            _need_torch()
+            need("torch", "train")
             from grainhash.training.end_to_end import train_end_to_end
             from grainhash.training.loop import Running
             from grainhash.training.settings import Settings
@@ -208,15 +209,6 @@ def _refuse_options_without_meaning(context: typer.Context, end_to_end: bool) ->
             raise typer.BadParameter("it is for --end-to-end", param_hint=parameter.opts[0])
         if end_to_end and parameter.name in OF_THE_FROZEN:
             raise typer.BadParameter("it is not for --end-to-end", param_hint=parameter.opts[0])
-
-
-def _need_torch() -> None:
-    from importlib.util import find_spec
-
-    from grainhash.errors import MissingExtra
-
-    if find_spec("torch") is None:
-        raise MissingExtra("torch", "train")
 
 
 def _print_trained(trained: Trained, out: Path, as_json: bool) -> None:

@@ -9,11 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import shutil
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +23,7 @@ from grainhash.encoder.granules import RESAMPLING, GranuleSettings, cut
 from grainhash.encoder.network import Network, NetworkSpec, load_network
 from grainhash.errors import EncoderError
 from grainhash.features.parts import Part, outputs_of, parse_parts
+from grainhash.files import whole_file
 from grainhash.hashing.function import HashFunction
 from grainhash.images import DEFAULT_LIMITS, Limits, Source, decode
 from grainhash.metadata import picture_metadata
@@ -243,9 +241,9 @@ class Encoder:
         folder.mkdir(parents=True, exist_ok=True)
         network = folder / "network.onnx"
         if not (network.exists() and network.samefile(self.folder / "network.onnx")):
-            with _whole_file(network) as draft:
+            with whole_file(network) as draft:
                 shutil.copyfile(self.folder / "network.onnx", draft)
-        with _whole_file(folder / "hash.safetensors") as draft:
+        with whole_file(folder / "hash.safetensors") as draft:
             self.hash_function.save(draft)
         document = {
             "format_version": FORMAT_VERSION,
@@ -264,21 +262,8 @@ class Encoder:
             },
             "provenance": dict(self.config.provenance),
         }
-        with _whole_file(folder / "encoder.json") as draft:
+        with whole_file(folder / "encoder.json") as draft:
             draft.write_text(json.dumps(document, indent=2) + "\n")
-
-
-@contextmanager
-def _whole_file(path: Path) -> Iterator[Path]:
-    """A draft to write to, which then takes the place of `path` at once and safe on disk."""
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        yield draft
-        with draft.open("rb+") as file:
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _read_config(folder: Path) -> EncoderConfig:

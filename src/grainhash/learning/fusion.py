@@ -13,6 +13,7 @@ Weights and gates are trained with the head, start out equal and have the mean 1
 
 from __future__ import annotations
 
+import math
 import operator
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -29,8 +30,12 @@ from grainhash.errors import InputError
 from grainhash.hashing.function import Affine, BlockNorm, Gates, L2Norm, Step
 from grainhash.learning.heads import Head
 
-RATE = 10.0
-"""By how much faster than those of the head the few parameters of `weights` learn."""
+WEIGHT_RATE = 10.0
+"""How much faster `weights` learn than the head: they are a few numbers, and far from where they start."""
+
+GATE_RATE = 5.0
+"""How much faster `gates` learn than the head, times the square root of the columns that they look at: with
+thousands of them, gates at full speed would know every picture by heart."""
 
 
 def unit_blocks(rows: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -113,7 +118,7 @@ class Weights(Fusion):
 
     def weights(self) -> Tensor:
         """`(n_blocks,)`, positive, of mean 1."""
-        return len(self.sizes) * torch.softmax(RATE * self.logits, dim=0)
+        return len(self.sizes) * torch.softmax(WEIGHT_RATE * self.logits, dim=0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Every block times its weight."""
@@ -128,15 +133,17 @@ class Weights(Fusion):
 
 
 class PictureGates(Fusion):
-    """Gates `sigmoid(x @ weight + bias)` of the scaled rows of all blocks: see `Gates`, the step they become.
+    """A gate a block, `sigmoid` of an affine map of the scaled rows of all blocks: the step `Gates`.
 
-    A gate multiplies its block of length 1, before the columns are centred, so a shut gate leaves zeros, as
-    a block without numbers does. The factor is twice the gate: 1 for one that is half open.
+    What a gate multiplies is its block before scaling, of length 1, so a shut gate leaves what a block of
+    zeros does. The factor is twice the gate: 1 for one that is half open, as all are at the start.
     """
 
     def __init__(self, sizes: Sequence[int], scaling: Scaling) -> None:
         super().__init__(sizes, scaling)
-        self.gate = nn.Linear(sum(self.sizes), len(self.sizes))
+        n_columns, n_blocks = sum(self.sizes), len(self.sizes)
+        self.rate = GATE_RATE / math.sqrt(n_columns)
+        self.gate = nn.Linear(n_columns, n_blocks)
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
         self.register_buffer("centre", scaling.mean / scaling.divisor, persistent=False)
@@ -145,12 +152,13 @@ class PictureGates(Fusion):
 
     def forward(self, x: Tensor) -> Tensor:
         """Every block times twice its gate."""
-        gates = torch.sigmoid(self.gate(x))
+        gates = torch.sigmoid(self.rate * self.gate(x))
         return (x + self.centre) * _by_column(2 * gates, self.sizes) - self.centre
 
     def steps(self) -> tuple[list[Step], Scaling]:
         """Every block to length 1, then times its gate; the rest of the scaling takes the factor 2."""
-        weight, bias = self.scaling.before(_array(self.gate.weight).T, _array(self.gate.bias))
+        weight, bias = (self.rate * _array(parameter) for parameter in (self.gate.weight.T, self.gate.bias))
+        weight, bias = self.scaling.before(weight, bias)
         gates = Gates(self.sizes, weight.astype(np.float32), bias.astype(np.float32))
         return [_norm(self.sizes), gates], Scaling(self.scaling.mean / 2, self.scaling.divisor / 2)
 

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from grainhash.errors import CheckpointError
-from grainhash.training.files import whole_file
+from grainhash.files import whole_file
 
 FORMAT_VERSION = 1
 HEADER = "grainhash_checkpoint"

@@ -22,9 +22,9 @@ from grainhash.encoder import Encoder
 from grainhash.encoder.granules import RESAMPLING
 from grainhash.encoder.pipeline import in_order, one_core_each
 from grainhash.errors import InputError, PictureError
+from grainhash.files import whole_file
 from grainhash.labelled import LabelledPictures
 from grainhash.training.data import Material, whole
-from grainhash.training.files import whole_file
 from grainhash.types import Progress, silent
 
 View = Literal["plain", "mirrored"]

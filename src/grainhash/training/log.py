@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from grainhash.errors import MissingExtra
-from grainhash.training.files import whole_file
+from grainhash.files import whole_file
 
 COLUMNS = ("step", "epoch", "loss", "learning_rate", "pictures_per_second", "seconds", "validation_map")
 
