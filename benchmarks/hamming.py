@@ -27,7 +27,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -37,7 +36,7 @@ from hamming_parts.growth import PANELS, growth
 from hamming_parts.recall import recall
 from hamming_parts.side_by_side import Effort, Which, side_by_side
 from hamming_parts.targets import targets
-from harness import RESULTS, parser, write
+from harness import RESULTS, earlier_figures, parser, write
 
 from grainhash.index import kernels
 
@@ -112,15 +111,6 @@ def arguments() -> argparse.Namespace:
     options.add_argument("--only", action="append", choices=list(STAGES), help="measure this stage")
     options.add_argument("--report", action="store_true", help="measure nothing; write page and pictures")
     return options.parse_args()
-
-
-def earlier_figures(results: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """What `--only` keeps: the figures of a run of the same scale."""
-    if options.only and results.exists():
-        document = json.loads(results.read_text())
-        if document["quick"] == options.quick:
-            return dict(document["figures"])
-    return {}
 
 
 # Stages

@@ -44,6 +44,15 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def earlier_figures(results: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """What `--only` keeps: the figures of a run of the same scale."""
+    if options.only and results.exists():
+        document = json.loads(results.read_text())
+        if document["quick"] == options.quick:
+            return dict(document["figures"])
+    return {}
+
+
 def machine() -> dict[str, Any]:
     """The processor, cores, memory and operating system."""
     model = platform.processor()

@@ -34,10 +34,6 @@ class Results:
         if seconds is not None:
             self.seconds.setdefault(name, {}).setdefault(str(n_bits), []).append(round(seconds, 1))
 
-    def mean(self, name: str, n_bits: int | str) -> float:
-        """Over the seeds."""
-        return mean(self.values[name][str(n_bits)])
-
     def to_json(self) -> dict[str, Any]:
         """Means, deviations over seeds, every value, and seconds."""
         return {

@@ -52,6 +52,11 @@ class Material:
         """R-MAC alone."""
         return self.plain[:, slice(*RMAC)]
 
+    def to_learn_from(self, split: Split) -> tuple[NDArray[np.float32], Labels]:
+        """The training pictures as they are and mirrored, `(2, n, 2672)`, and their labels."""
+        rows = split.training
+        return np.stack([self.plain[rows], self.mirrored[rows]]), self.labels.take(rows)
+
     def split(self, seed: int) -> Split:
         """Who asks, who is learned from, who is searched."""
         return self.protocol.split(self.labels, self.splits, seed=seed)
