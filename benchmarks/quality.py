@@ -16,12 +16,11 @@ The stages:
 - fitting: how long a head takes on 50,000 cached features.
 
 Average precision is over the relevant items found, and an expectation over ties. Settings of the methods come
-from splits of training pictures, and those without labels from queries of CIFAR-10's train part. Features, and
-how they are scaled, were chosen on 1,000 queries of another draw from CIFAR-10; one in fifty of those is also a
-query of each seed here. Features come from the shipped
-network and are kept in `build/features`; the first run computes them (about ten minutes on two cores).
-`--only` measures one stage again and keeps the others. The pictures are not part of this repository: what is
-not there is not measured.
+from splits of training pictures, and those without labels from queries of CIFAR-10's train part. Features,
+and how they are scaled, were chosen on 1,000 queries of another draw from CIFAR-10; one in fifty of those is
+also a query of each seed here. Features come from the shipped network and are kept in `build/features`; the
+first run computes them (about ten minutes on two cores). `--only` measures one stage again and keeps the
+others. The pictures are not part of this repository: what is not there is not measured.
 """
 
 from __future__ import annotations
