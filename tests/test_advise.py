@@ -128,6 +128,16 @@ def test_the_seed_decides_everything_but_the_times(tiles: Path, planted: Encoder
     assert first != run(4)
 
 
+@pytest.mark.parametrize("ask", ["test", "query"])
+def test_parts_that_the_data_name_are_taken(ask: str, tiles: Path, tmp_path: Path, planted: Encoder):
+    search = {"test": "train", "query": "database"}[ask]
+    files = sorted(tiles.rglob("*.jpg"))
+    rows = [f"{file},{file.parent.name},{ask if n % 5 == 0 else search}" for n, file in enumerate(files)]
+    (tmp_path / "parts.csv").write_text("\n".join(["path,label,split", *rows]))
+    advice = advise(collect(tmp_path / "parts.csv"), encoder=planted, bits=[16])
+    assert (advice.n_queries, advice.n_database) == (33, 129)
+
+
 # Without labels, and fitted anew
 
 
@@ -407,6 +417,7 @@ def test_a_gallery_is_asked_for_its_pictures_labels_and_encoder(tiles: Path, tmp
     assert found.encoder.fingerprint == own.fingerprint
     assert len(collect(tmp_path / "gallery", sample=6).pictures) == 6
     assert collect(tmp_path / "gallery", unlabelled=True).pictures.labels is None
+    assert collect(tmp_path / "gallery", kind="hierarchy").pictures.labels.kind == "hierarchy"
     shutil.copyfile(tiles / "coffee" / "00.jpg", tmp_path / "one.jpg")
     with Gallery.open(tmp_path / "gallery") as gallery:
         gallery.add([tmp_path / "one.jpg"])
@@ -598,6 +609,8 @@ def test_the_command_prints_json_and_fails_where_nothing_fits(
         (["TILES", "--bits", "some"], 2, "write lengths such as 16,32,64"),
         (["TILES", "--encoder", "nowhere"], 1, "no encoder there"),
         (["TILES", "--sample", "20"], 1, "20 pictures are too few"),
+        (["missing", "--plot", "plot.jpg"], 1, "call it plot.png"),
+        (["missing", "--html", "nowhere/page.html"], 1, "there is no folder nowhere"),
     ],
 )
 def test_what_the_command_cannot_do_is_one_clear_line(

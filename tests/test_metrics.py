@@ -307,6 +307,9 @@ def test_queries_with_nothing_to_find_are_counted_and_left_out():
     evaluation = judge(Hamming(*parts[:2]), *parts[2:])
     assert (evaluation.n_queries, evaluation.n_unanswerable) == (2, 1)
     assert evaluation.mean_average_precision["found"].id == 1 == mean_average_precision(*parts)
+    assert evaluation.codes is not None
+    assert sum(evaluation.codes.relevant_pairs) == sum(evaluation.codes.other_pairs) == 1
+    assert evaluation.codes.radius_precision == (1,) * 8 + (0.5,)
     with pytest.raises(LabelsError, match="no query has anything relevant"):
         mean_average_precision(parts[0][1:], parts[1], parts[2].take([1]), parts[3])
 
@@ -319,12 +322,28 @@ def test_what_does_not_fit_is_refused_before_any_work(case: tuple[np.ndarray, np
         judge(Hamming(queries[:0], database), asked.take([]), stored)
     with pytest.raises(InputError, match="at least 1"):
         judge(Hamming(queries, database), asked, stored, at=0)
+    with pytest.raises(InputError, match="at least 1"):
+        judge(Hamming(queries, database), asked, stored, ks=(0,))
+    assert judge(Hamming(queries, database), asked, stored, ks=()).precision_at == {}
 
 
-def test_blocks_cover_all_queries_once():
+@pytest.mark.parametrize(
+    "wrong", [{"at": 0}, {"at": -1, "ties": "id"}, {"denominator": "relevant"}, {"ties": "mean"}]
+)
+def test_a_wrong_name_or_depth_is_no_other_measure(
+    case: tuple[np.ndarray, np.ndarray, Labels, Labels], wrong: dict[str, Any]
+):
+    with pytest.raises(InputError, match=r"at least 1|there are"):
+        mean_average_precision(*case, **wrong)
+
+
+def test_blocks_cover_all_queries_once(monkeypatch: pytest.MonkeyPatch):
     queries = np.zeros((7, 1), np.uint8)
     hamming = Hamming(queries, np.zeros((distances_module.BLOCK // 3, 1), np.uint8))
     assert [(rows.start, rows.stop) for rows in blocks(hamming)] == [(0, 3), (3, 6), (6, 7)]
+    monkeypatch.setattr(distances_module, "BLOCK", 36)
+    few = Hamming(queries, queries[:1])  # nine possible distances take more room than one
+    assert [(rows.start, rows.stop) for rows in blocks(few)] == [(0, 4), (4, 7)]
 
 
 # A public tool

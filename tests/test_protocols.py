@@ -37,6 +37,13 @@ def test_cifar10_has_the_published_sizes(name: str, sizes: tuple[int, ...], shar
     assert split.seed == 3
 
 
+def test_of_a_hierarchy_the_leaves_are_the_classes():
+    paths = [f"{'animal' if n % 10 < 6 else 'vehicle'}/{n % 10}" for n in range(60_000)]
+    flat, deep = (PROTOCOLS["cifar10-1"].split(labels) for labels in (CIFAR, Labels.hierarchy(paths)))
+    assert (len(deep.query), len(deep.training), deep.notes) == (1000, 5000, ())
+    np.testing.assert_array_equal(deep.query, flat.query)
+
+
 def test_the_test_split_asks_the_train_split():
     parts = np.array(["train"] * 50_000 + ["test"] * 10_000)
     split = PROTOCOLS["cifar10-unsupervised"].split(CIFAR, parts)
@@ -65,12 +72,13 @@ def test_several_labels_are_drawn_by_class_without_any_twice():
     )
 
 
-@pytest.mark.parametrize("name", list(PROTOCOLS))
+def test_every_protocol_goes_by_its_own_name():
+    assert all(known.name == name for name, known in PROTOCOLS.items())
+
+
+@pytest.mark.parametrize("name", [name for name, known in PROTOCOLS.items() if known.queries is not None])
 def test_sizes_that_are_told_are_those_that_are_drawn(name: str):
     known = PROTOCOLS[name]
-    assert known.name == name
-    if known.draw == "by parts" or known.queries is None:
-        return
     times = (known.n_classes or 0) if known.draw == "per class" else 1
     for n in (known.queries * times, known.training * times):
         assert f"{n:,}" in known.about
@@ -90,7 +98,12 @@ def test_parts_that_the_data_name_are_taken():
     assert split.query.tolist() == [0, 2]
     assert split.database.tolist() == [1, 3]
     assert split.training.tolist() == [4]
-    assert OWN.split(labels, np.array(["test", "train", "train", "train", ""])).query.tolist() == [0]
+    by_use = np.array(["test", "train", "train", "train", ""])
+    assert OWN.split(labels, by_use).query.tolist() == [0]
+    assert replace(OWN, queries=2).split(labels, by_use).query.tolist() == [0]
+    assert PROTOCOLS["coco"].queries == 5000
+    with pytest.raises(SplitError, match="draws 5000"):
+        PROTOCOLS["coco"].split(labels, by_use)
 
 
 def test_own_pictures_are_drawn_one_in_ten():
@@ -148,7 +161,7 @@ def test_pictures_that_cannot_be_read_leave_the_split():
         ("cifar10-1", [0, 1] * 50, "draws 100 queries of class 0; there are 50"),
         ("cifar10", [0] * 300, "draws 500 training pictures of class 0; there are 200"),
         ("coco", [0, 1], "draws 5000 queries; there are 2 pictures"),
-        ("cub", [0, 1], "names? none|name none"),
+        ("cub", [0, 1], "of data that name them; these name none"),
     ],
 )
 def test_data_that_do_not_fit_are_refused(known: str, labels: list[int], message: str):

@@ -66,14 +66,12 @@ def collect(
         raise InputError(f"a sample of {sample} pictures; ask for 1 or more")
     path = absolute(path)
     if (path / "gallery.sqlite").is_file():
-        return _from_gallery(path, sample, None if unlabelled else label, runtime)
+        return _from_gallery(path, sample, None if unlabelled else label, kind, runtime)
     if path.is_dir():
         found = _from_folder(path, unlabelled, kind)
     else:
-        pictures = read_labelled(path, label=label, kind=kind)
+        pictures = read_labelled(path, label=None if unlabelled else label, kind=kind)
         found = Collection(path.name, pictures, len(pictures), lambda position: {})
-    if unlabelled:
-        found = replace(found, pictures=replace(found.pictures, labels=None))
     return _sampled(found, sample, seed)
 
 
@@ -94,7 +92,7 @@ def _from_folder(root: Path, unlabelled: bool, kind: LabelKind) -> Collection:
     return Collection(root.name, pictures, len(files), lambda position: own[position], notes=notes)
 
 
-def _from_gallery(path: Path, sample: int, label: str | None, runtime: str) -> Collection:
+def _from_gallery(path: Path, sample: int, label: str | None, kind: LabelKind, runtime: str) -> Collection:
     store = Store(path / "gallery.sqlite")
     try:
         uris, n_pictures = store.sample(sample), len(store)
@@ -112,7 +110,7 @@ def _from_gallery(path: Path, sample: int, label: str | None, runtime: str) -> C
         notes = (f"{n_without:,} of {len(rows):,} pictures have no {label!r}, so labels are left aside",)
     pictures = _plain([row.uri for row in rows])
     if values and not n_without:
-        pictures = replace(pictures, labels=labels_of(values, "auto", path))
+        pictures = replace(pictures, labels=labels_of(values, kind, path))
     return Collection(path.name, pictures, n_pictures, lambda position: rows[position].meta, encoder, notes)
 
 

@@ -13,10 +13,7 @@ import numpy as np
 from grainhash.advise.quality import MEASURES
 from grainhash.advise.result import Advice
 from grainhash.errors import InputError
-from grainhash.evaluation.plots import _PLACES as PLACES
-from grainhash.evaluation.plots import ON_PAPER, Colours
-from grainhash.evaluation.plots import _style as style
-from grainhash.evaluation.plots import _svg as svg
+from grainhash.evaluation.plots import ON_PAPER, PLACES, Colours, style, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,13 +27,22 @@ def write_plot(advice: Advice, path: Path) -> None:
         InputError: the file cannot be written, or is not called .png.
         MissingExtra: matplotlib is not installed.
     """
-    if path.suffix.lower() != ".png":
-        raise InputError(f"{path}: the plot is a PNG file; call it {path.with_suffix('.png').name}")
+    check_name(path)
     try:
         with style(ON_PAPER):
             _figure(advice, ON_PAPER, title=advice.title).savefig(path, dpi=200)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or 'cannot be written'}; choose another file") from None
+
+
+def check_name(path: Path) -> None:
+    """Refuse a file that is not called .png.
+
+    Raises:
+        InputError: it is not.
+    """
+    if path.suffix.lower() != ".png":
+        raise InputError(f"{path}: the plot is a PNG file; call it {path.with_suffix('.png').name}")
 
 
 def inline_plot(advice: Advice) -> str:

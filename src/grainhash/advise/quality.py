@@ -15,11 +15,8 @@ from grainhash.errors import LabelsError
 from grainhash.evaluation import metrics
 from grainhash.evaluation.average_precision import expected_average_precision
 from grainhash.evaluation.distances import Cosine, Distances, blocks
-from grainhash.evaluation.ties import count_ties, expected_relevance
+from grainhash.evaluation.ties import Floats, Ints, count_ties, expected_relevance
 from grainhash.labels import Labels, relevant
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 RESAMPLES = 2000
 """Bootstrap samples of the queries."""
@@ -71,10 +68,10 @@ def average_precisions(
     for rows in blocks(distances):
         right = relevant(query_labels.take(rows), database_labels)
         answerable = right.any(axis=1)
-        ties = count_ties(
-            distances.block(rows)[answerable], right[answerable], n_levels=distances.n_levels, depth=at
-        )
         if answerable.any():
+            ties = count_ties(
+                distances.block(rows)[answerable], right[answerable], n_levels=distances.n_levels, depth=at
+            )
             parts.append(expected_average_precision(ties, at, "found"))
     if not parts:
         raise LabelsError(
@@ -103,7 +100,7 @@ def nearest_by_features(queries: NDArray[np.float32], database: NDArray[np.float
     return np.concatenate(parts)
 
 
-def resampled_means(values: NDArray[np.float64], seed: int) -> Floats:
+def resampled_means(values: Floats, seed: int) -> Floats:
     """Means over bootstrap samples of the queries.
 
     Args:

@@ -15,6 +15,8 @@ from grainhash.cli.shared import (
     SeedOption,
     WholeOnlyOption,
     lengths,
+    need,
+    need_folders,
     print_json,
     print_written,
     progress_bar,
@@ -71,15 +73,20 @@ def advise(
     Measures quality, bytes and search time on your own pictures at every length, and recommends the
     shortest within the tolerance of the best that keeps the limits. Exits with 1 if none keeps them.
     """
+    if plot is not None or html is not None:
+        need("matplotlib", "evaluate")
+    need_folders(plot, html)
     from rich.console import Console
 
     from grainhash.advise import Goal, collect, report
     from grainhash.advise import advise as measured
-    from grainhash.advise.plot import write_plot
+    from grainhash.advise.plot import check_name, write_plot
     from grainhash.encoder import Encoder
     from grainhash.encoder.granules import WHOLE_ONLY
     from grainhash.report import write_html
 
+    if plot is not None:
+        check_name(plot)
     aim = Goal(goal, tolerance, max_bytes, max_ms)
     with progress_bar(quiet=as_json) as progress:
         found = collect(

@@ -16,6 +16,7 @@ from grainhash.cli.shared import (
     SplitColumnOption,
     lengths,
     need,
+    need_folders,
     print_json,
     print_written,
     progress_bar,
@@ -35,7 +36,11 @@ def evaluate(
         typer.Option(help="An encoder folder; repeat it to compare several. The shipped one by default."),
     ] = None,
     protocol: Annotated[
-        str, typer.Option(help="Who asks and who is searched: own, cifar10-1 and more; docs/evaluation.md.")
+        str,
+        typer.Option(
+            help="Who asks and who is searched: own, cifar10, cifar10-1, cifar10-2, cifar10-unsupervised, "
+            "nuswide21, coco, imagenet100, mirflickr or cub."
+        ),
     ] = "own",
     bits: Annotated[
         str | None, typer.Option(help="Lengths such as 16,32,64: prefixes of the codes, if they are nested.")
@@ -80,13 +85,28 @@ def evaluate(
             "name pictures, or all of --codes, --query-codes, --labels and --query-labels",
             param_hint="PICTURES",
         )
+    of_pictures = {
+        "--encoder": encoder,
+        "--protocol": protocol != "own",
+        "--bits": bits,
+        "--queries": queries,
+        "--asymmetric": asymmetric,
+        "--floats": floats,
+        "--label-column": label_column != "label",
+        "--split-column": split_column != "split",
+    }
+    if codes is not None and any(of_pictures.values()):
+        named = ", ".join(option for option, value in of_pictures.items() if value)
+        raise typer.BadParameter(f"codes are judged as they are; leave out {named}", param_hint="--codes")
     if html is not None or plots is not None:
         need("matplotlib", "evaluate")
+    need_folders(html)
     from rich.console import Console
 
     from grainhash import evaluation
     from grainhash.encoder import Encoder
     from grainhash.evaluation import arrays, report
+    from grainhash.folder import absolute
     from grainhash.labelled import LabelKind, read_labelled
     from grainhash.report import write_html
 
@@ -111,7 +131,7 @@ def evaluate(
                 seed=seed,
                 asymmetric=asymmetric,
                 floats=floats,
-                title=pictures.name,
+                title=absolute(pictures).name,
                 progress=progress,
             )
     if html is not None:

@@ -60,6 +60,19 @@ def need(package: str, extra: str) -> None:
         raise MissingExtra(package, extra)
 
 
+def need_folders(*files: Path | None) -> None:
+    """Say that a file has no folder to lie in before the work that it shows, not after.
+
+    Raises:
+        InputError: the first that has none.
+    """
+    from grainhash.errors import InputError
+
+    for file in files:
+        if file is not None and not file.parent.is_dir():
+            raise InputError(f"{file}: there is no folder {file.parent}; create it first")
+
+
 @contextmanager
 def opened_gallery(
     path: Path, runtime: Runtime = Runtime.auto, *, create_for: Callable[[], Any] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +40,29 @@ def read_labels(queries: Path, database: Path, *, kind: LabelKind = "auto") -> t
         LabelsError: a file is missing, holds something else, or the two do not fit one another.
     """
     asked, stored = _values(queries), _values(database)
-    if isinstance(asked, np.ndarray) != isinstance(stored, np.ndarray):
+    if isinstance(asked, list) and isinstance(stored, list):
+        labels = _together((queries, asked), (database, stored), kind)
+    elif isinstance(asked, list) or isinstance(stored, list):
         raise LabelsError(f"{queries} and {database}: one is a 0/1 matrix, the other is not")
-    if isinstance(asked, np.ndarray) and isinstance(stored, np.ndarray):
-        if asked.shape[1] != stored.shape[1]:
-            raise LabelsError(
-                f"{queries} has {asked.shape[1]} classes and {database} {stored.shape[1]}; they must agree"
-            )
-        labels = Labels.of(np.concatenate([asked, stored]))
+    elif asked.shape[1] != stored.shape[1]:
+        raise LabelsError(
+            f"{queries} has {asked.shape[1]} classes and {database} {stored.shape[1]}; they must agree"
+        )
     else:
-        labels = labels_of([*asked, *stored], kind, queries)
+        labels = Labels.of(np.concatenate([asked, stored]))
     return labels.take(slice(0, len(asked))), labels.take(slice(len(asked), None))
+
+
+def _together(
+    queries: tuple[Path, Sequence[Any]], database: tuple[Path, Sequence[Any]], kind: LabelKind
+) -> Labels:
+    """Labels of both files; an error names the file and its own row."""
+    try:
+        return labels_of([*queries[1], *database[1]], kind, queries[0])
+    except LabelsError:
+        for path, values in (queries, database):
+            labels_of(values, kind, path)
+        raise
 
 
 def _values(path: Path) -> list[Any] | NDArray[Any]:
@@ -73,7 +86,12 @@ def _values(path: Path) -> list[Any] | NDArray[Any]:
 
 def _read_npy(path: Path, error: type[CodesError | LabelsError], *, mapped: bool = False) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        array: Any = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except FileNotFoundError:
+        raise error(f"{path}: no such file") from None
     except (OSError, ValueError, EOFError) as problem:
         raise error(f"{path}: not a .npy file that can be read ({problem})") from None
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise error(f"{path}: an archive of arrays; save the one that is meant as .npy")
     return array

@@ -19,7 +19,7 @@ from grainhash.errors import CodesError, InputError
 from grainhash.types import Codes
 
 BLOCK = 2**21
-"""Distances that are held at once: some ten bytes of working memory each."""
+"""Distances, or counts by distance, that a block has: some tens of bytes of working memory each."""
 
 
 class Distances(Protocol):
@@ -47,7 +47,7 @@ class Distances(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Hamming:
-    """Bits that differ between packed codes: uint8, or uint16 from 255 bits on.
+    """Bits that differ between packed codes: uint8, or uint16 from 256 bits on.
 
     Raises:
         CodesError: no codes, or of two widths.
@@ -213,8 +213,8 @@ def of_arrays(queries: NDArray[Any], database: NDArray[Any]) -> Hamming | Cosine
 
 
 def blocks(distances: Distances) -> Iterator[slice]:
-    """All queries, as slices of so many that their distances fit in a block."""
-    step = max(1, BLOCK // max(1, distances.n_database))
+    """All queries, as slices of so many that their distances, and counts by distance, fit in a block."""
+    step = max(1, BLOCK // max(1, distances.n_database, distances.n_levels or 0))
     for start in range(0, distances.n_queries, step):
         yield slice(start, min(start + step, distances.n_queries))
 

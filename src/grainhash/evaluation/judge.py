@@ -76,7 +76,7 @@ class CodeFacts:
     relevant_pairs: tuple[int, ...]
     """Pairs of a query and a relevant item at each distance."""
     other_pairs: tuple[int, ...]
-    """Pairs of a query and an item that is not relevant."""
+    """Pairs of a query and an item that is not relevant. Both leave out queries with nothing to find."""
     diagnostics: CodeDiagnostics
     """Of the database's codes."""
 
@@ -146,7 +146,7 @@ def judge(
     n_queries, n_database = distances.n_queries, distances.n_database
     asked, stored = _labels(distances, query_labels, database_labels)
     at = n_database if at is None else min(at, n_database)
-    if min(at, *ks) < 1:
+    if min([at, *ks]) < 1:
         raise InputError("the k of a measure and the R of average precision are at least 1")
     block = _Block(distances, asked, stored, at, _depths(ks, n_database))
     parts: list[_Part] = []
@@ -183,8 +183,15 @@ def mean_average_precision(
         The mean over the queries that have anything relevant in the database.
 
     Raises:
-        InputError, LabelsError: as `judge`.
+        CodesError: neither codes nor vectors, or of two widths.
+        InputError: as `judge`, or no such denominator or order.
+        LabelsError: as `judge`.
     """
+    if at is not None and at < 1:
+        raise InputError(f"average precision at {at}: the number of ranks is at least 1")
+    for value, known in ((denominator, DENOMINATORS), (ties, TIE_ORDERS)):
+        if value not in known:
+            raise InputError(f"no {value!r}; there are {', '.join(known)}")
     distances = of_arrays(queries, database)
     asked, stored = _labels(distances, query_labels, database_labels)
     total, n = 0.0, 0
@@ -233,8 +240,9 @@ class _Part:
     in_radius: Floats
     """`(n_queries, 3)`: precision, recall, and whether the ball is empty."""
     items: Ints
-    """`(n_levels,)`."""
+    """`(n_levels,)`: pairs at each distance, of the queries that have anything relevant."""
     relevant: Ints
+    """`(n_levels,)`: the relevant ones."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -269,7 +277,7 @@ class _Block:
             ndcgs=graded[0],
             ahps=graded[1],
             in_radius=_in_radius(ties),
-            items=ties.items.sum(axis=0),
+            items=ties.items[ties.n_relevant > 0].sum(axis=0),
             relevant=ties.relevant.sum(axis=0),
         )
 
@@ -373,6 +381,6 @@ def _labels(distances: Distances, of_queries: AnyLabels, of_database: AnyLabels)
 
 def _depths(ks: Sequence[int], n_database: int) -> tuple[int, ...]:
     """The k at which everything is measured: those asked for and those of the curves, ascending."""
-    end = min(n_database, max(CURVE_END, *ks))
-    curve = np.unique(np.geomspace(1, min(end, CURVE_END), CURVE_POINTS).round().astype(np.int64))
+    end = min(n_database, CURVE_END)
+    curve = np.unique(np.geomspace(1, end, CURVE_POINTS).round().astype(np.int64))
     return tuple(sorted({*curve.tolist(), *(k for k in ks if k <= n_database)}))

@@ -60,7 +60,7 @@ def ahp_at(ranked: Ranked, ideal: Floats, k: int) -> Floats:
     """AHP@k, `(n_queries,)`: the mean of HP@1 to HP@k, the area under their curve; its mean is mAHP@k.
 
     Barz, Denzler: Hierarchy-based image embeddings for semantic image retrieval, WACV 2019. Their code
-    takes the trapezoidal area, lower by (HP@1 + HP@k) / 2k, so that a perfect ranking stays below 1.
+    takes off (HP@1 + gain(k) / sum of the k largest gains) / 2k, so that a perfect ranking stays below 1.
     """
     return np.asarray(hierarchical_precision(ranked, ideal, k).mean(axis=1))
 

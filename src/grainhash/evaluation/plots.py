@@ -46,10 +46,10 @@ ON_PAPER = Colours(
 )
 """Those of the page in light."""
 
-_PLACES = Colours(
+PLACES = Colours(
     "#010101", "#010102", "#010103", "#010104", tuple(f"#0102{n:02x}" for n in range(len(ON_PAPER.series)))
 )
-"""Stand-ins, each of which becomes a CSS variable."""
+"""Stand-ins, each of which `svg` turns into a CSS variable."""
 
 
 def plots(evaluations: Sequence[Evaluation]) -> dict[str, str]:
@@ -62,7 +62,7 @@ def plots(evaluations: Sequence[Evaluation]) -> dict[str, str]:
     Raises:
         MissingExtra: matplotlib is not installed.
     """
-    return {name: _svg(figure, name) for name, figure in _figures(evaluations, _PLACES)}
+    return {name: svg(figure, name) for name, figure in _figures(evaluations, PLACES)}
 
 
 def write_pngs(evaluations: Sequence[Evaluation], folder: Path) -> list[Path]:
@@ -99,7 +99,7 @@ def _figures(evaluations: Sequence[Evaluation], colours: Colours) -> Iterator[tu
         "distances": _distances,
         "bits": _bits,
     }
-    with _style(colours):
+    with style(colours):
         for name, function in draw.items():
             figure = function(evaluations, colours)
             if figure is not None:
@@ -107,14 +107,19 @@ def _figures(evaluations: Sequence[Evaluation], colours: Colours) -> Iterator[tu
 
 
 @contextmanager
-def _style(colours: Colours) -> Iterator[None]:
+def style(colours: Colours) -> Iterator[None]:
+    """Draw in these colours within the context.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
     try:
         import matplotlib as mpl
     except ImportError:
         raise MissingExtra("matplotlib", "evaluate") from None
     from cycler import cycler
 
-    style: dict[Any, Any] = {
+    settings: dict[Any, Any] = {
         "axes.edgecolor": colours.line,
         "axes.facecolor": "none",
         "axes.grid": True,
@@ -139,32 +144,30 @@ def _style(colours: Colours) -> Iterator[None]:
         "ytick.color": colours.line,
         "ytick.labelcolor": colours.soft,
     }
-    with mpl.rc_context(style):
+    with mpl.rc_context(settings):
         yield
 
 
-def _svg(figure: Figure, name: str) -> str:
-    """A figure as an element of a page, its colours as variables and its ids its own."""
+def svg(figure: Figure, name: str) -> str:
+    """A figure drawn in `PLACES` as an element of a page, its colours as variables and its ids its own."""
     file = io.StringIO()
     figure.patch.set_visible(False)
     figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    svg = file.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' (xmlns(:\w+)?|version)="[^"]*"', "", svg)
-    svg = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{name}-", svg)
-    svg = re.sub(r'^<svg (?:width|height)="[^"]*" ', "<svg ", svg)
-    svg = re.sub(r'^(<svg[^>]*?) (?:width|height)="[^"]*"', r"\1", svg)
-    svg = re.sub(r'^(<svg[^>]*?) (?:width|height)="[^"]*"', r"\1", svg)
+    text = file.getvalue()
+    element, rest = text[text.index("<svg") :].split(">", 1)
+    element = re.sub(r' (?:width|height)="[^"]*"', "", element)
+    text = re.sub(r"<metadata>.*?</metadata>", "", f"{element}>{rest}", flags=re.DOTALL)
+    text = re.sub(r' (xmlns(:\w+)?|version)="[^"]*"', "", text)
+    text = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{name}-", text)
     for place, variable in {
-        _PLACES.paper: "paper",
-        _PLACES.ink: "ink",
-        _PLACES.soft: "soft",
-        _PLACES.line: "line",
-        **{place: f"series-{n}" for n, place in enumerate(_PLACES.series)},
+        PLACES.paper: "paper",
+        PLACES.ink: "ink",
+        PLACES.soft: "soft",
+        PLACES.line: "line",
+        **{place: f"series-{n}" for n, place in enumerate(PLACES.series)},
     }.items():
-        svg = svg.replace(place, f"var(--{variable})")
-    return svg
+        text = text.replace(place, f"var(--{variable})")
+    return text
 
 
 def _subplots(

@@ -10,7 +10,7 @@ also in the database or in the training set is an error, by position and by cont
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -128,6 +128,8 @@ class Protocol:
     training: int = 0
     """As `queries`."""
     database: Database = "rest"
+    prefers_parts: bool = False
+    """Whether `test` and `train` are taken rather than drawn, where the data name them."""
     n_pictures: int | None = None
     """All pictures of the published data; a split of another number says so in its notes."""
     n_classes: int | None = None
@@ -146,7 +148,7 @@ class Protocol:
             labels: of all its pictures.
             parts: `(n,)`: the part of the data that each picture is in, if the data say. `query` and
                 `database`, and `training` beside them, are taken by every protocol. `test` and `train`
-                are taken by those that draw nothing, and by `own`.
+                are taken by those that draw nothing, or prefer parts.
             seed: of what is drawn.
 
         Raises:
@@ -157,7 +159,7 @@ class Protocol:
         if {"query", "database"} <= named.keys():
             training = named.get("training", named.get("train", np.empty(0, np.int64)))
             return Split(self, named["query"], training, named["database"], None, notes)
-        if {"test", "train"} <= named.keys() and (self.draw == "by parts" or self.queries is None):
+        if {"test", "train"} <= named.keys() and (self.draw == "by parts" or self.prefers_parts):
             return Split(self, named["test"], named["train"], named["train"], None, notes)
         if self.draw == "by parts":
             raise SplitError(
@@ -185,7 +187,7 @@ class Protocol:
                 raise SplitError(f"{self.name} draws {n} {what}; there are {len(free)} pictures")
             return np.sort(rng.choice(free, n, replace=False))
         drawn = np.empty(0, np.int64)
-        for name, members in zip(labels.classes, labels.indicator().T, strict=True):
+        for name, members in _classes(labels):
             left = np.setdiff1d(free[members[free]], drawn)  # with several labels it may be drawn already
             if n > len(left):
                 raise SplitError(f"{self.name} draws {n} {what} of class {name}; there are {len(left)}")
@@ -193,7 +195,7 @@ class Protocol:
         return np.sort(drawn)
 
     def _differences(self, labels: Labels) -> tuple[str, ...]:
-        n_classes = int((labels.counts() > 0).sum())
+        n_classes = sum(bool(members.any()) for _, members in _classes(labels))
         facts = (("pictures", len(labels), self.n_pictures), ("classes", n_classes, self.n_classes))
         return tuple(
             f"{here:,} {what} where the published data have {published:,}"
@@ -202,11 +204,21 @@ class Protocol:
         )
 
 
+def _classes(labels: Labels) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Each class and whether the pictures have it, `(n,)`; of a hierarchy the leaves alone."""
+    for number, name in enumerate(labels.classes):
+        if labels.ids is None:
+            yield name, labels.indicator()[:, number]
+        elif labels.kind == "single" or (labels.ids == number).any():
+            yield name, labels.ids == number
+
+
 OWN = Protocol(
     "own",
     "the parts that the data name, query and database or test and train; else one picture in ten asks",
     draw="in all",
     database="rest and training",
+    prefers_parts=True,
 )
 
 PROTOCOLS: dict[str, Protocol] = {

@@ -9,7 +9,8 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from grainhash.evaluation.judge import RADIUS, Evaluation
-from grainhash.evaluation.plots import ON_PAPER, label, plots
+from grainhash.evaluation.plots import label, plots
+from grainhash.evaluation.protocols import OWN
 from grainhash.evaluation.run import Comparison
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def circumstances(comparison: Comparison) -> str:
 
 def remarks(comparison: Comparison) -> list[str]:
     """What a reader should know before comparing these numbers with others."""
-    lines = [f"differs from the published protocol: {note}" for note in comparison.notes]
+    differs = "only " if comparison.protocol == OWN.name else "differs from the published protocol: "
+    lines = [f"{differs}{note}" for note in comparison.notes]  # of `own`, how many of its queries
     unanswerable = max(each.n_unanswerable for each in comparison.evaluations)
     if unanswerable:
         lines.append(f"{unanswerable:,} queries have nothing relevant in the database and are left out")
@@ -113,7 +115,7 @@ def html_page(comparison: Comparison) -> str:
         remarks=remarks(comparison),
         tables=tables(comparison.evaluations),
         plots=plots(comparison.evaluations),
-        n_series=len(ON_PAPER.series),
+        n_panels=sum(each.codes is not None for each in comparison.evaluations),
         headline=headline(comparison.evaluations),
     )
 
