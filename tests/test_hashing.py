@@ -223,6 +223,17 @@ def test_chains_that_no_one_wrote_are_refused(tmp_path, version, steps):
         HashFunction.load(tmp_path / "x")
 
 
+@pytest.mark.parametrize("wrong", [{"start": 0.0}, {"stop": 4.0}, {"stop": 5}])
+def test_branches_over_columns_that_are_not_there_are_refused(tmp_path, wrong):
+    step, branch = affine(4, 8), {"start": 0, "stop": 4, "steps": ["affine"]}
+    tensors = {"0.0.0.weight": step.weight, "0.0.0.bias": step.bias}
+    file_of(tmp_path / "right", 2, [["parallel", {"n_in": 4, "branches": [branch]}]], tensors)
+    assert HashFunction.load(tmp_path / "right").n_bits == 8
+    file_of(tmp_path / "x", 2, [["parallel", {"n_in": 4, "branches": [branch | wrong]}]], tensors)
+    with pytest.raises(EncoderError, match="not a grainhash hash function"):
+        HashFunction.load(tmp_path / "x")
+
+
 @pytest.mark.parametrize(
     "make",
     [

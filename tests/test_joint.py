@@ -62,6 +62,11 @@ def test_labels_go_to_the_parts_that_need_them():
     assert joint.fit(FEATURES, labels).encode(FEATURES).shape == (120, 2)
 
 
+def test_columns_that_are_no_range_are_refused():
+    with pytest.raises(InputError, match="give the first"):
+        Part("itq", 8, columns=(0, 8, 16))
+
+
 @pytest.mark.parametrize(
     ("n_bits", "parts", "error", "message"),
     [

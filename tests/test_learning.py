@@ -9,11 +9,12 @@ import torch
 from grainhash.errors import EncoderError, InputError, LabelsError
 from grainhash.hashing.lsh import LSH
 from grainhash.labels import Labels, relevant
-from grainhash.learning.deep import CSQ, DEEP_METHODS, DPSH, BiHalf, CIBHash, HashNet, NestedCodes
+from grainhash.learning.deep import CSQ, DEEP_METHODS, DPSH, BiHalf, HashNet, NestedCodes, OrthoHash
 from grainhash.learning.fit import FitSettings, fit_head, mean_average_precision
 from grainhash.learning.heads import make_head
 from grainhash.learning.objectives import make_objective
 from grainhash.learning.views import Views, neighbours
+from grainhash.methods import METHODS
 
 SUPERVISED = [name for name, method in DEEP_METHODS.items() if method.needs_labels]
 UNSUPERVISED = [name for name, method in DEEP_METHODS.items() if not method.needs_labels]
@@ -284,6 +285,8 @@ GOOD, IDS = clusters(n=60)
 BAD = {
     "NaN": (np.where(np.arange(24) == 3, np.nan, GOOD), IDS, InputError, "NaN or infinity"),
     "one dimension": (GOOD[0], IDS, InputError, "shape"),
+    "no views": (np.zeros((0, 60, 24)), IDS, InputError, "shape"),
+    "all the same": (np.full_like(GOOD, 0.3), IDS, InputError, "are the same"),
     "fewer rows than bits": (GOOD[:12], IDS[:12], InputError, "more than 16 rows"),
     "no labels": (GOOD, None, LabelsError, "learns from labels"),
     "one class": (GOOD, np.zeros(60, int), LabelsError, "two classes"),
@@ -314,6 +317,10 @@ def test_what_nothing_can_be_learned_from_is_refused_before_training(name, featu
         {"validation": 1.0},
         {"patience": 0},
         {"head": "conv"},
+        {"head": "deep"},
+        {"hidden": 0},
+        {"dropout": 1.0},
+        {"centres": "round"},
     ],
     ids=str,
 )
@@ -328,14 +335,16 @@ def test_wrong_names_and_settings_are_refused():
         make_objective("best", n_bits=16, labels=labels)
     with pytest.raises(InputError, match="does not know"):
         make_objective("csq", n_bits=16, labels=labels, margin=1)
-    with pytest.raises(LabelsError, match="labels"):
-        make_objective("csq", n_bits=16)
+    for name in SUPERVISED:
+        with pytest.raises(LabelsError, match="labels"):
+            make_objective(name, n_bits=16)
     with pytest.raises(InputError, match="features"):
         make_objective("bihalf", n_bits=16)
-    with pytest.raises(InputError, match="hash centres 'round'"):
-        CSQ(16, centres="round", **QUICK).fit(GOOD, IDS)
+    for method in (CSQ, OrthoHash, NestedCodes):
+        with pytest.raises(InputError, match="hash centres 'round'"):
+            method(16, centres="round")
     with pytest.raises(InputError, match="head 'deep'"):
-        CSQ(16, **QUICK | {"head": "deep"}).fit(GOOD, IDS)
+        CSQ(16, head="deep")
 
 
 def test_training_that_diverges_says_so():
@@ -343,9 +352,16 @@ def test_training_that_diverges_says_so():
         DPSH(16, **QUICK | {"learning_rate": 1e30}).fit(GOOD, IDS)
 
 
-@pytest.mark.parametrize("method", [BiHalf, CIBHash])
-def test_unsupervised_methods_take_no_notice_of_labels(method):
+@pytest.mark.parametrize("name", UNSUPERVISED)
+def test_unsupervised_methods_take_no_notice_of_labels(name):
     features, ids = blobs(n=100)
-    settings = QUICK | {"epochs": 2}
-    with_labels, without = method(16, **settings).fit(features, ids), method(16, **settings).fit(features)
-    assert with_labels.function.fingerprint == without.function.fingerprint
+    method = DEEP_METHODS[name](16, **QUICK | {"epochs": 2})
+    with_labels = method.fit(features, ids).function.fingerprint
+    assert method.fit(features).function.fingerprint == with_labels
+
+
+def test_the_registry_has_every_deep_method():
+    in_registry = {name for name, target in METHODS.items() if target.startswith("grainhash.learning.")}
+    assert set(DEEP_METHODS) == in_registry
+    for name, method in DEEP_METHODS.items():
+        assert METHODS[name] == f"{method.__module__}:{method.__qualname__}"

@@ -100,6 +100,16 @@ def test_leaves_of_one_parent_are_nearer_than_others():
     assert product[siblings].max() < 64
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n_bits", [64, 128])
+def test_no_two_leaves_of_a_hierarchy_share_a_centre(kind, n_bits):
+    labels = Labels.hierarchy([f"{a:02}/{b}" for a in range(20) for b in range(5)])
+    leaves = [row for row, name in enumerate(labels.classes) if "/" in name]
+    for seed in range(3):
+        centres = hierarchy_centres(labels, make_centres(kind, labels.n_classes, n_bits, seed=seed))
+        assert distances(centres[leaves]).min() >= n_bits / 16
+
+
 @pytest.mark.parametrize(("kind", "n_classes"), [("round", 4), ("nested", 1), ("random", 0)])
 def test_centres_that_cannot_be_made_are_refused(kind, n_classes):
     with pytest.raises(InputError):

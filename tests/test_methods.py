@@ -25,6 +25,7 @@ from grainhash.hashing.function import HashFunction
 from grainhash.hashing.itq import ITQ
 from grainhash.hashing.method import HashMethod
 from grainhash.joint import Part
+from grainhash.labels import Labels
 from grainhash.methods import METHODS, load_method, method
 
 N_BITS, DIM, N_CLASSES = 16, 24, 8
@@ -148,8 +149,8 @@ def test_features_of_another_width_are_refused(fitted):
 
 def test_too_few_rows_are_refused(name):
     n = 1 if name == "lsh" else N_BITS // 2
-    with pytest.raises(InputError):
-        fit(make(name), FEATURES[:n], LABELS[:n])
+    with pytest.raises(InputError, match="rows"):
+        fit(make(name), FEATURES[:n], LABELS[:n] % 2)
 
 
 @pytest.mark.parametrize("n_bits", [0, 12, -8, 2048])
@@ -165,8 +166,10 @@ def test_lengths_that_no_code_has_are_refused(name, n_bits):
         (LABELS[:-1], "239 labels for 240"),
         (np.zeros(240, int), "two classes"),
         (np.arange(240) // 239, "one picture only"),
+        (Labels.hierarchy(["animal/cat"] * 240), "all have the same 2"),
+        (np.ones((240, 3), int), "all have the same 3"),
     ],
-    ids=["none", "too few", "one class", "a class of one"],
+    ids=["none", "too few", "one class", "a class of one", "one leaf", "the same labels"],
 )
 def test_labels_that_nothing_can_be_learned_from_are_refused(name, labels, message):
     unfitted = make(name)
@@ -176,9 +179,38 @@ def test_labels_that_nothing_can_be_learned_from_are_refused(name, labels, messa
         unfitted.fit(FEATURES, labels)
 
 
+def test_features_that_are_no_numbers_are_refused(name):
+    with pytest.raises(InputError, match="real numbers"):
+        fit(make(name), np.full((240, DIM), "many"))
+
+
 def test_settings_that_do_not_exist_are_refused(name):
     with pytest.raises(TypeError):
         make(name, no_such_setting=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value"),
+    [
+        ("lsh", "seed", -1),
+        ("itq", "whitening", np.nan),
+        ("itq", "n_iter", -1),
+        ("knnh", "n_neighbours", 0),
+        ("knnh", "n_shrinkages", -1),
+        ("knnh", "n_iter", -1),
+        ("cca-itq", "regularisation", -0.1),
+        ("cca-itq", "n_iter", -1),
+        ("hashnet", "stages", 0),
+        ("nested", "scale", 0.0),
+        ("orthohash", "scale", -8.0),
+        ("nested", "smoothing", 1.0),
+        ("cibhash", "temperature", 0.0),
+        ("nested-neighbours", "temperature", -1.0),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_at_once(name, setting, value):
+    with pytest.raises(InputError, match=f"{setting}={value} cannot be"):
+        make(name, **{setting: value})
 
 
 def test_an_unknown_name_lists_the_known_ones():
@@ -224,6 +256,12 @@ def test_a_file_of_another_method_or_of_unknown_settings_is_refused(tmp_path):
         method("lsh").load(path)
     itq.function.save(path, settings={"n_bits": N_BITS, "temperature": 3})
     with pytest.raises(EncoderError, match="temperature"):
+        load_method(path)
+    itq.function.save(path, settings={"n_bits": N_BITS, "n_iter": -3})
+    with pytest.raises(EncoderError, match="n_iter=-3"):
+        load_method(path)
+    itq.function.save(path, settings={"n_bits": 2 * N_BITS})
+    with pytest.raises(EncoderError, match="settings for 32 bits and a function of 16"):
         load_method(path)
     path.write_bytes(b"nothing of the kind")
     with pytest.raises(GrainhashError, match="not a grainhash hash function"):

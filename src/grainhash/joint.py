@@ -35,6 +35,10 @@ class Part:
 
     def __post_init__(self) -> None:
         if self.columns is not None:
+            if len(self.columns) != 2:
+                raise InputError(
+                    f"a joint part takes the columns {self.columns}; give the first and one past the last"
+                )
             start, stop = self.columns
             object.__setattr__(self, "columns", (start, stop))
 

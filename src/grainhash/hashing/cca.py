@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import ClassVar
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from grainhash.hashing.function import HashFunction
 from grainhash.hashing.itq import random_rotation, rotate, told
 from grainhash.hashing.linear import centred, centred_affine, covariance, mean_of, unit_blocks
-from grainhash.hashing.method import Features, HashMethod, check_more_rows
+from grainhash.hashing.method import Features, HashMethod, check_more_rows, check_settings
 from grainhash.hashing.steps import L2Norm, Rows
 from grainhash.labels import Labels
 from grainhash.types import Progress
@@ -36,6 +37,12 @@ class CCAITQ(HashMethod):
 
     name: ClassVar[str] = "cca-itq"
     needs_labels: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_settings(
+            self, {"regularisation": not 0 <= self.regularisation < inf, "n_iter": self.n_iter < 0}
+        )
 
     def _fit(
         self, rows: Features, labels: Labels | None, progress: Callable[[Progress], None]

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isfinite
 from typing import ClassVar
 
 import numpy as np
 
 from grainhash.hashing.function import HashFunction
 from grainhash.hashing.linear import centred, centred_affine, covariance, mean_of, principal_components
-from grainhash.hashing.method import Features, HashMethod, check_more_rows
+from grainhash.hashing.method import Features, HashMethod, check_more_rows, check_settings
 from grainhash.hashing.steps import L2Norm, Rows
 from grainhash.labels import Labels
 from grainhash.types import Progress
@@ -31,6 +32,10 @@ class ITQ(HashMethod):
     """Alternations between signs and rotation."""
 
     name: ClassVar[str] = "itq"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_settings(self, {"whitening": not isfinite(self.whitening), "n_iter": self.n_iter < 0})
 
     def _fit(
         self, rows: Features, labels: Labels | None, progress: Callable[[Progress], None]

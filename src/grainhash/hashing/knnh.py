@@ -16,7 +16,7 @@ from grainhash.errors import InputError
 from grainhash.hashing.function import HashFunction
 from grainhash.hashing.itq import random_rotation, rotate, told
 from grainhash.hashing.linear import centred, centred_affine, covariance, mean_of, principal_components
-from grainhash.hashing.method import Features, HashMethod, check_more_rows
+from grainhash.hashing.method import Features, HashMethod, check_more_rows, check_settings
 from grainhash.hashing.neighbours import nearest_neighbours
 from grainhash.hashing.steps import L2Norm, Rows
 from grainhash.labels import Labels
@@ -40,6 +40,15 @@ class KNNH(HashMethod):
     """Alternations between signs and rotation."""
 
     name: ClassVar[str] = "knnh"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        wrong = {
+            "n_neighbours": self.n_neighbours < 1,
+            "n_shrinkages": self.n_shrinkages < 0,
+            "n_iter": self.n_iter < 0,
+        }
+        check_settings(self, wrong)
 
     def _fit(
         self, rows: Features, labels: Labels | None, progress: Callable[[Progress], None]

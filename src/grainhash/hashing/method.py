@@ -11,7 +11,7 @@ encoder needs of it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -50,6 +50,7 @@ class HashMethod(ABC):
 
     def __post_init__(self) -> None:
         check_n_bits(self.n_bits)
+        check_settings(self, {"seed": self.seed < 0})
 
     def fit(
         self,
@@ -69,12 +70,16 @@ class HashMethod(ABC):
             InputError: features that are not finite, not two-dimensional, or too few.
             LabelsError: labels that are missing, of another number than the features, or of one class.
         """
-        rows = check_features(features)
+        rows = self._checked(features)
         known = None if labels is None else Labels.of(labels)
         if self.needs_labels:
-            check_labels(self.name, len(rows), known)
+            check_labels(self.name, rows.shape[-2], known)
         self._function = self._fit(rows, known, progress)
         return self
+
+    def _checked(self, features: Features) -> Features:
+        """The features that `_fit` gets, or an error that says what is wrong with them."""
+        return check_features(features)
 
     @abstractmethod
     def _fit(
@@ -123,15 +128,35 @@ class HashMethod(ABC):
             raise EncoderError(f"{path}: fitted by {function.method}, not by {cls.name}")
         try:
             method = cls(**settings)
-        except (TypeError, AttributeError) as error:
+        except (TypeError, AttributeError, InputError) as error:
             raise EncoderError(f"{path}: settings that {cls.name} does not know ({error})") from None
+        if method.n_bits != function.n_bits:
+            raise EncoderError(
+                f"{path}: settings for {method.n_bits} bits and a function of {function.n_bits}"
+            )
         method._function = function
         return method
+
+
+def check_settings(settings: object, wrong: Mapping[str, bool]) -> None:
+    """Refuse settings that nothing can be learned with.
+
+    Args:
+        settings: an object with settings.
+        wrong: by the name of a setting, whether it cannot be.
+
+    Raises:
+        InputError: names the first that is wrong, and its value.
+    """
+    for name in (name for name, is_wrong in wrong.items() if is_wrong):
+        raise InputError(f"{name}={getattr(settings, name)} cannot be learned with")
 
 
 def check_features(features: Features) -> Features:
     """Features as float32 or float64 `(n, n_features)`, or an error that says what is wrong with them."""
     array: Any = np.asarray(features)
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"features of {array.dtype} where real numbers are expected")
     rows: Features = array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
     if rows.ndim != 2 or 0 in rows.shape:
         raise InputError(f"features of shape {rows.shape} where (n, n_features) is expected")
@@ -144,7 +169,7 @@ def check_features(features: Features) -> Features:
 
 
 def check_more_rows(name: str, rows: Features, n_bits: int) -> None:
-    """Refuse fewer samples than bits: then the bits would only repeat one another."""
+    """Refuse as many samples as bits, or fewer: then the bits would only repeat one another."""
     if len(rows) <= n_bits:
         raise InputError(
             f"{name} of {n_bits} bits needs more than {n_bits} rows of features, not {len(rows)}"
@@ -155,8 +180,8 @@ def check_labels(name: str, n_rows: int, labels: Labels | None) -> Labels:
     """Labels that something can be learned from, one a row.
 
     Raises:
-        LabelsError: none, another number, fewer than two classes, or, where pictures have one label each, a
-            class with one picture.
+        LabelsError: none, another number, fewer than two classes, classes that all pictures have, or, where
+            pictures have one label each, a class with one picture.
     """
     if labels is None:
         raise LabelsError(f"{name} learns from labels; pass them to fit")
@@ -166,6 +191,10 @@ def check_labels(name: str, n_rows: int, labels: Labels | None) -> Labels:
     if (counts > 0).sum() < 2:
         only = next((c for c, n in zip(labels.classes, counts, strict=True) if n), "none")
         raise LabelsError(f"{name} needs pictures of two classes or more; all are of one ({only})")
+    if np.isin(counts, (0, n_rows)).all():
+        raise LabelsError(
+            f"{name} needs pictures of different labels; all have the same {(counts > 0).sum()}"
+        )
     if labels.kind == "single" and (counts == 1).any():
         alone = [c for c, n in zip(labels.classes, counts, strict=True) if n == 1]
         raise LabelsError(

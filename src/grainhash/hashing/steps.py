@@ -188,6 +188,10 @@ class Branch:
     stop: int
     steps: tuple[Step, ...]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "start", operator.index(self.start))
+        object.__setattr__(self, "stop", operator.index(self.stop))
+
 
 @dataclass(frozen=True, eq=False)
 class Parallel:
@@ -198,6 +202,7 @@ class Parallel:
     branches: tuple[Branch, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "n_in", operator.index(self.n_in))
         if not self.branches:
             raise InputError("a parallel step needs a branch")
         for branch in self.branches:

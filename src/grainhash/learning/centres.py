@@ -93,17 +93,18 @@ def nested_centres(n_classes: int, n_bits: int, *, seed: int = 0) -> Centres:
 def hierarchy_centres(labels: Labels, centres: Centres) -> Centres:
     """Centres of the nodes of a hierarchy that share bits with the nodes above them. Ours.
 
-    Every bit belongs to one level, level and bit drawn in equal shares; below that level a node takes the
-    bit of its ancestor there. Two leaves then differ in about half of the bits of the levels where they
-    part, so that the distance of their centres follows the levels that they have in common.
+    A node's bits are dealt to the levels of its path, as many to each, and it takes each from its ancestor
+    of that level. Two leaves then differ in about half of the bits of the levels where they part, so that the
+    distance of their centres follows the levels that they have in common. Bits are dealt in a random order:
+    every other column of two rows of a Hadamard matrix may be the same.
     """
     levels = [name.split(SEPARATOR) for name in labels.classes]
     number = {name: position for position, name in enumerate(labels.classes)}
     shared = np.empty_like(centres)
+    dealt = np.random.default_rng(0).permutation(centres.shape[1])
     for row, path in enumerate(levels):
         nodes = [number[SEPARATOR.join(path[: depth + 1])] for depth in range(len(path))]
-        level_of_bit = np.arange(centres.shape[1]) % len(nodes)
-        shared[row] = centres[np.take(nodes, level_of_bit), np.arange(centres.shape[1])]
+        shared[row] = centres[np.take(nodes, dealt % len(nodes)), np.arange(centres.shape[1])]
     return shared
 
 
@@ -111,11 +112,20 @@ def make_centres(kind: str, n_classes: int, n_bits: int, *, seed: int = 0) -> Ce
     """Centres by the name of their kind: `hadamard`, `random` or `nested`.
 
     Raises:
+        InputError: another name, or fewer than two classes.
+    """
+    return KINDS[check_kind(kind)](n_classes, n_bits, seed=seed)
+
+
+def check_kind(kind: str) -> str:
+    """Return the kind if there are such centres.
+
+    Raises:
         InputError: another name.
     """
     if kind not in KINDS:
         raise InputError(f"hash centres {kind!r}: there are {', '.join(KINDS)}")
-    return KINDS[kind](n_classes, n_bits, seed=seed)
+    return kind
 
 
 KINDS: dict[str, Callable[..., Centres]] = {

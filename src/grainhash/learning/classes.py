@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from grainhash.hashing.method import check_settings
 from grainhash.labels import SEPARATOR, Labels
-from grainhash.learning.centres import Centres, hierarchy_centres, make_centres, random_centres
+from grainhash.learning.centres import Centres, check_kind, hierarchy_centres, make_centres, random_centres
 from grainhash.learning.losses import (
     csq,
     greedyhash,
@@ -47,6 +49,10 @@ class CSQ(DeepMethod):
     centres: str = "hadamard"
     """`hadamard`, `random` or `nested`."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_kind(self.centres)
+
     def objective(self, labels: Labels | None, features: Tensor | None = None) -> Objective:
         """Binary cross entropy with the bits of the centre."""
         labels = with_labels(labels)
@@ -65,6 +71,11 @@ class OrthoHash(DeepMethod):
     margin: float = 0.2
     centres: str = "random"
     """`hadamard`, `random` or `nested`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_kind(self.centres)
+        check_settings(self, {"scale": not 0 < self.scale < inf})
 
     def objective(self, labels: Labels | None, features: Tensor | None = None) -> Objective:
         """Cross entropy of the cosines to the codebook."""

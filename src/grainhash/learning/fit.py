@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from grainhash.errors import InputError, LabelsError
 from grainhash.hashing.function import HashFunction
-from grainhash.hashing.method import check_features, check_more_rows
+from grainhash.hashing.method import check_features, check_more_rows, check_settings
 from grainhash.labels import Labels
 from grainhash.learning.fusion import FUSIONS, Scaling, block_sizes, chain, check_fusion, unit_blocks
 from grainhash.learning.heads import Head
@@ -68,8 +68,7 @@ class FitSettings:
             "validation": not 0 <= self.validation < 1,
             "patience": self.patience < 1,
         }
-        for name in (name for name, is_wrong in wrong.items() if is_wrong):
-            raise InputError(f"{name}={getattr(self, name)} cannot be trained with")
+        check_settings(self, wrong)
 
     def n_epochs(self, n_rows: int) -> int:
         """The number of epochs over `n_rows` rows."""
@@ -105,8 +104,8 @@ def fit_head(
         progress: told after every epoch.
 
     Raises:
-        InputError: features that are not finite or fewer than bits, blocks of another width, or settings that
-            make training diverge.
+        InputError: features that are not finite, all the same or no more than bits, blocks of another width,
+            or settings that make training diverge.
         LabelsError: another number of labels than rows.
     """
     views = check_views(features)
@@ -128,11 +127,11 @@ def check_views(features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Features as float32 `(n_views, n, dim)`, one view where they are `(n, dim)`; copied if need be.
 
     Raises:
-        InputError: not finite, or of another number of dimensions.
+        InputError: not finite, no views, or of another number of dimensions.
     """
     array = np.asarray(features)
     views = array[None] if array.ndim == 2 else array
-    if views.ndim != 3:
+    if views.ndim != 3 or not len(views):
         raise InputError(f"features of shape {array.shape} where (n, dim) or (n_views, n, dim) is expected")
     for view in views:
         check_features(view)
@@ -177,6 +176,7 @@ class _Trainer:
             [*network.parameters(), *objective.parameters()],
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
+            fused=True,
         )
         steps = self.epochs * (len(self.rows) // self.batch_size)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda step: _rate(step / steps))

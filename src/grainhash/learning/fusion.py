@@ -58,8 +58,13 @@ class Scaling:
 
         The divisor is the geometric mean of a column's own deviation and the mean one: columns that vary
         more say more, but not as much more as their numbers would make them.
+
+        Raises:
+            InputError: the rows are all the same, so that there is nothing to tell apart.
         """
         deviation, mean = torch.std_mean(rows, dim=(0, 1), correction=0)
+        if deviation.square().sum() < 1e-12:
+            raise InputError("all rows of features are the same, so there is nothing to tell apart")
         divisor = (deviation * deviation.mean()).sqrt()
         return cls(mean, divisor.clamp(min=max(float(deviation.mean()) / 10, 1e-12)))
 
@@ -139,6 +144,8 @@ class PictureGates(Fusion):
     zeros does. The factor is twice the gate: 1 for one that is half open, as all are at the start.
     """
 
+    centre: Tensor
+
     def __init__(self, sizes: Sequence[int], scaling: Scaling) -> None:
         super().__init__(sizes, scaling)
         n_columns, n_blocks = sum(self.sizes), len(self.sizes)
@@ -147,8 +154,6 @@ class PictureGates(Fusion):
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
         self.register_buffer("centre", scaling.mean / scaling.divisor, persistent=False)
-
-    centre: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
         """Every block times twice its gate."""

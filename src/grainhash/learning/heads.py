@@ -127,13 +127,22 @@ def make_head(name: str, n_in: int, n_bits: int, *, hidden: int = HIDDEN, dropou
     """A head by its name: `linear`, `two-layer` or `conv`, of which the first has no hidden layer.
 
     Raises:
-        InputError: another name, no hidden units, or a dropout outside 0..1.
+        InputError: as `check_head`.
+    """
+    check_head(name, hidden, dropout)
+    return HEADS[name](n_in, n_bits, hidden, dropout)
+
+
+def check_head(name: str, hidden: int, dropout: float) -> None:
+    """Refuse what `make_head` cannot make.
+
+    Raises:
+        InputError: another name, no hidden units, or a dropout below 0, of 1 or above.
     """
     if name not in HEADS:
         raise InputError(f"head {name!r}: there are {', '.join(HEADS)}")
     if hidden < 1 or not 0 <= dropout < 1:
         raise InputError(f"a head of {hidden} hidden units and a dropout of {dropout} cannot be made")
-    return HEADS[name](n_in, n_bits, hidden, dropout)
 
 
 HEADS: dict[str, Callable[[int, int, int, float], Head]] = {

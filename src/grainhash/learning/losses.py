@@ -111,9 +111,8 @@ def hashnet(u: Tensor, similar: Tensor, *, scale: float, alpha: float) -> Tensor
     """`mean w (log(1 + exp(a t)) - s a t)`, `t = <h_i, h_j>`, `h = tanh(scale u)`.
 
     Weighted likelihood of pairs: Cao, Long, Wang, Yu: HashNet: Deep Learning to Hash by Continuation, ICCV
-    2017. `w` is `pairs / similar
-    pairs` for similar pairs and `pairs / others` for the others, so that the two kinds weigh the same;
-    graded similarity is in both kinds by its share (ours).
+    2017. `w` is `pairs / similar pairs` for similar pairs and `pairs / others` for the others, so that the
+    two kinds weigh the same; graded similarity is in both kinds by its share (ours).
 
     Args:
         u: `(n, n_bits)`.

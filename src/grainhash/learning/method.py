@@ -5,27 +5,27 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from grainhash.errors import InputError
 from grainhash.hashing.function import HashFunction
-from grainhash.hashing.method import Features, HashMethod, check_labels, check_more_rows
+from grainhash.hashing.method import Features, HashMethod, check_more_rows
 from grainhash.labels import Labels
 from grainhash.learning.fit import FitSettings, check_views, fit_head, seeded
 from grainhash.learning.fusion import block_sizes, check_fusion, unit_blocks
-from grainhash.learning.heads import HIDDEN, make_head
+from grainhash.learning.heads import HIDDEN, check_head, make_head
 from grainhash.learning.objective import Objective
-from grainhash.types import Progress, silent
+from grainhash.types import Progress
 
 
 @dataclass(kw_only=True)
 class DeepMethod(HashMethod):
-    """A head trained on features with an objective; a subclass sets `name` and makes its objective."""
+    """A head trained on features with an objective; a subclass sets `name` and makes its objective.
+
+    `fit` takes features as `(n, dim)`, or as `(n_views, n, dim)` for augmented views of each picture.
+    """
 
     head: str = "two-layer"
     """`two-layer` or `linear`."""
@@ -50,6 +50,7 @@ class DeepMethod(HashMethod):
         super().__post_init__()
         if self.head == "conv":
             raise InputError("a conv head takes feature maps, not features: train it end to end")
+        check_head(self.head, self.hidden, self.dropout)
         self.blocks = check_fusion(self.fusion, self.blocks)
         self.fit_settings()
 
@@ -60,7 +61,7 @@ class DeepMethod(HashMethod):
         Args:
             labels: those of the training set, which classes and centres come from.
             features: `(n, dim)` of the training set, every block of length 1: what an unsupervised
-                objective takes as the truth.
+                objective takes as the truth; `None` for a supervised one.
         """
 
     def fit_settings(self) -> FitSettings:
@@ -76,37 +77,21 @@ class DeepMethod(HashMethod):
             seed=self.seed,
         )
 
-    def fit(
-        self,
-        features: Features | NDArray[Any],
-        labels: Labels | Any | None = None,
-        *,
-        progress: Callable[[Progress], None] = silent,
-    ) -> Self:
-        """Learn the hash function; as `HashMethod.fit`, and `(n_views, n, dim)` for augmented views."""
-        views = check_views(features)
-        known = None if labels is None else Labels.of(labels)
-        if self.needs_labels:
-            check_labels(self.name, views.shape[1], known)
-        self._function = self._fit_views(views, known, progress)
-        return self
+    def _checked(self, features: Features) -> Features:
+        return check_views(features)
 
     def _fit(
         self, rows: Features, labels: Labels | None, progress: Callable[[Progress], None]
     ) -> HashFunction:
-        return self._fit_views(check_views(rows), labels, progress)
-
-    def _fit_views(
-        self, views: NDArray[np.float32], labels: Labels | None, progress: Callable[[Progress], None]
-    ) -> HashFunction:
-        check_more_rows(self.name, views[0], self.n_bits)
+        check_more_rows(self.name, rows[0], self.n_bits)
         used = labels if self.needs_labels else None
-        sizes = block_sizes(self.blocks, views.shape[2])
+        sizes = block_sizes(self.blocks, rows.shape[2])
+        truth = None if self.needs_labels else unit_blocks(torch.from_numpy(rows[0]), sizes)
         with seeded(self.seed):
-            head = make_head(self.head, views.shape[2], self.n_bits, hidden=self.hidden, dropout=self.dropout)
-            objective = self.objective(used, unit_blocks(torch.from_numpy(views[0]), sizes))
+            head = make_head(self.head, rows.shape[2], self.n_bits, hidden=self.hidden, dropout=self.dropout)
+            objective = self.objective(used, truth)
         return fit_head(
-            views,
+            rows,
             used,
             head=head,
             objective=objective,

@@ -8,13 +8,15 @@ a smaller one, without training again.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from grainhash.hashing.method import check_settings
 from grainhash.labels import Labels
-from grainhash.learning.centres import make_centres, prefix_lengths
+from grainhash.learning.centres import check_kind, make_centres, prefix_lengths
 from grainhash.learning.losses import nested_orthohash
 from grainhash.learning.method import DeepMethod
 from grainhash.learning.objective import Objective, needed, with_labels
@@ -35,6 +37,11 @@ class NestedCodes(DeepMethod):
     smoothing: float = 0.0
     centres: str = "nested"
     """`nested`, `hadamard` or `random`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_kind(self.centres)
+        check_settings(self, {"scale": not 0 < self.scale < inf, "smoothing": not 0 <= self.smoothing < 1})
 
     def objective(self, labels: Labels | None, features: Tensor | None = None) -> Objective:
         """The mean over prefixes of OrthoHash's loss."""

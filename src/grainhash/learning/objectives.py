@@ -29,7 +29,7 @@ def make_objective(
     Args:
         name: a key of `DEEP_METHODS`.
         n_bits: length of the code.
-        labels: of the training set; not needed by `bihalf` and `cibhash`.
+        labels: of the training set; the unsupervised methods need none.
         features: `(n, dim)` of the training set, for `bihalf`: what the codes shall be similar by.
         seed: of centres and classifiers.
         settings: of the method's own, such as `margin`.

@@ -8,10 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from grainhash.hashing.method import check_settings
 from grainhash.labels import Labels
 from grainhash.learning.losses import dpsh, dsh, hashnet, similarity
 from grainhash.learning.method import DeepMethod
-from grainhash.learning.objective import Objective, needed
+from grainhash.learning.objective import Objective, needed, with_labels
 
 
 @dataclass(kw_only=True)
@@ -41,6 +42,10 @@ class HashNet(DeepMethod):
     """Of the adaptive sigmoid, over `n_bits` as in the authors' code."""
     stages: int = 10
     """In stage `s` from 1 on the scale of the tanh is the root of `s`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_settings(self, {"stages": self.stages < 1})
 
     def objective(self, labels: Labels | None, features: Tensor | None = None) -> Objective:
         """The weighted likelihood of the batch's pairs."""
@@ -125,4 +130,4 @@ class _Contrastive(Objective):
 
 
 def _graded(labels: Labels | None) -> bool:
-    return labels is not None and labels.kind == "hierarchy"
+    return with_labels(labels).kind == "hierarchy"

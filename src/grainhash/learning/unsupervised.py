@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import ClassVar
 
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from grainhash.errors import InputError
+from grainhash.hashing.method import check_settings
 from grainhash.labels import Labels
 from grainhash.learning.centres import prefix_lengths
 from grainhash.learning.losses import bihalf, cibhash, nested_contrast
@@ -47,6 +49,10 @@ class CIBHash(DeepMethod):
     temperature: float = 0.3
     beta: float = 0.001
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_settings(self, {"temperature": not 0 < self.temperature < inf})
+
     def objective(self, labels: Labels | None, features: Tensor | None = None) -> Objective:
         """NT-Xent of the bits and the bottleneck between two views."""
         return _TwoViews(self.temperature, self.beta)
@@ -68,6 +74,10 @@ class NestedNeighbours(DeepMethod):
     noise: float = 0.3
     dropout: float = 0.0
     temperature: float = 0.7
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_settings(self, {"temperature": not 0 < self.temperature < inf})
 
     def objective(self, labels: Labels | None, features: Tensor | None = None) -> Objective:
         """InfoNCE between neighbours by every prefix."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.nn.functional import dropout, normalize
+from torch.nn.functional import normalize
 
 NEIGHBOURS = 8
 """Rows that may stand for another view of a row."""
@@ -62,7 +62,10 @@ class Views:
         if self.per_row > 1:
             parts.append(self._second(view, rows))
         batch = torch.cat(parts)
-        return dropout(batch, self.noise) if self.noise else batch
+        if not self.noise:
+            return batch
+        kept = torch.rand(batch.shape, generator=self.generator) >= self.noise
+        return batch.mul_(kept).div_(1 - self.noise)
 
     def _second(self, view: Tensor, rows: Tensor) -> Tensor:
         """Another view of each row, or any view of a near neighbour."""
