@@ -110,6 +110,23 @@ def test_features_become_pooled_and_the_rest_goes(tmp_path, pixels):
     np.testing.assert_allclose(seen, keras_values(pixels, source)[1], atol=1e-5)
 
 
+@pytest.mark.parametrize("taken", ["pooled", "map", "pooled_map"])
+def test_a_graph_may_use_the_names_of_an_encoder_for_its_own(tmp_path, pixels, taken):
+    source = keras_like(tmp_path / "keras.onnx")
+    wanted = keras_values(pixels, source)
+    model = onnx.load(source)
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [taken if name == "Identity:0" else name for name in names]
+    model.graph.output[0].name = taken
+    onnx.save(model, source)
+    adopt(source, tmp_path / "network.onnx", SPEC, output=taken)
+    network = load_network(tmp_path / "network.onnx", spec=SPEC, outputs=("map", "pooled"))
+    seen = network.run(pixels)
+    np.testing.assert_allclose(seen["map"], wanted[0].transpose(0, 3, 1, 2), atol=1e-5)
+    np.testing.assert_allclose(seen["pooled"], wanted[1], atol=1e-5)
+
+
 def test_a_graph_exported_for_one_picture_takes_several(tmp_path, pixels):
     source = keras_like(tmp_path / "keras.onnx", batch=1)
     assert input_shape(source) == [1, 32, 32, 3]
@@ -307,6 +324,23 @@ def test_the_command_makes_an_encoder_that_index_uses(tmp_path, photos):
     query = str(photos / "things/coffee.png")
     result = run(app, ["search", query, "-g", gallery, "--json"])
     assert json.loads(result.output)["hits"][0]["uri"] == query
+
+
+@pytest.mark.parametrize(
+    ("network", "arguments", "message"),
+    [
+        ("efficientnet-lite0", ["--layout", "NHWC"], "--layout: it is for an .onnx file"),
+        ("x.onnx", ["--weights", "w.pth"], "--weights: an .onnx file has weights of its own"),
+        ("x.onnx", ["--pictures", "."], "--pictures: it is for --int8"),
+        ("x.onnx", ["--pictures", "gone", "--int8"], "--pictures: gone: no such folder"),
+    ],
+)
+def test_options_without_meaning_are_wrong_usage(tmp_path, photos, network, arguments, message):
+    result = CliRunner().invoke(
+        app, ["export", network, "--fit", str(photos), "--out", str(tmp_path / "e"), *arguments]
+    )
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,15 @@ def test_a_class_may_be_called_test_beside_others(tmp_path: Path):
     assert pictures.labels.classes == ("other", "test")
 
 
+def test_parts_beside_folders_that_are_none_are_refused(tmp_path: Path):
+    _files(tmp_path, "train/cat/1.jpg", "test/cat/2.jpg", "more/cat/3.jpg")
+    with pytest.raises(LabelsError, match="folders name parts, train among them, but not more"):
+        read_labelled(tmp_path)
+    (tmp_path / "more/cat/3.jpg").rename(tmp_path / "3.jpg")
+    with pytest.raises(LabelsError, match="but not pictures in no folder"):
+        read_labelled(tmp_path)
+
+
 def test_pictures_in_no_folder_have_no_labels(tmp_path: Path):
     assert read_labelled(_files(tmp_path, "1.jpg", "2.png")).labels is None
     _files(tmp_path, "cat/3.jpg")
@@ -135,6 +144,26 @@ def test_a_csv_that_does_not_fit(tmp_path: Path, text: str, message: str):
         read_labelled(tmp_path / "x.csv")
 
 
+def test_a_column_that_is_asked_for_must_be_there(tmp_path: Path):
+    _files(tmp_path, "a.jpg")
+    (tmp_path / "x.csv").write_text("path,label\na.jpg,1\n")
+    parquet = _parquet(tmp_path / "x.parquet", {"path": ["a.jpg"], "label": [1]})
+    for path in (tmp_path / "x.csv", parquet):
+        with pytest.raises(LabelsError, match="no column 'kind'; it has path, label"):
+            read_labelled(path, label="kind")
+        with pytest.raises(LabelsError, match="no column 'part'"):
+            read_labelled(path, split="part")
+
+
+def test_spaces_around_a_label_and_capitals_of_a_part_mean_nothing(tmp_path: Path):
+    _files(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "x.csv").write_text("path,label,split\na.jpg,cat,Train\nb.jpg, cat ,TRAIN \n")
+    pictures = read_labelled(tmp_path / "x.csv")
+    assert pictures.labels is not None
+    assert pictures.labels.classes == ("cat",)
+    assert len(pictures.split("train")) == 2
+
+
 def test_a_csv_that_is_not_text(tmp_path: Path):
     (tmp_path / "x.csv").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(LabelsError, match="cannot be read as CSV"):
@@ -183,6 +212,9 @@ def test_parquet_that_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         read_labelled(_parquet(tmp_path / "y.parquet", {"path": []}))
     with pytest.raises(LabelsError, match=r"1 pictures have no label \(first: row 1\)"):
         read_labelled(_parquet(tmp_path / "z.parquet", {"path": ["a", "b"], "label": ["a", None]}))
+    nan = {"path": ["a", "b"], "label": [float("nan"), 1.0]}
+    with pytest.raises(LabelsError, match=r"1 pictures have no label \(first: row 0\)"):
+        read_labelled(_parquet(tmp_path / "n.parquet", nan))
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(LabelsError, match="cannot be read as Parquet"):
         read_labelled(tmp_path / "bad.parquet")

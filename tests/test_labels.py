@@ -53,6 +53,13 @@ def test_labels_as_they_come():
             Labels.of(bad)
 
 
+def test_labels_that_are_none():
+    with pytest.raises(LabelsError, match=r"1 labels are NaN \(first: that of picture 1\)"):
+        Labels.of(np.array([1.0, np.nan]))
+    with pytest.raises(LabelsError, match=r"Labels\.multi"):
+        Labels.of([["sea"], ["sea", "beach"]])
+
+
 def test_labels_made_together_number_classes_alike():
     first, second = Labels.together(["dog", "cat"], np.array(["cat", "eel", "cat"]))
     assert first.classes == second.classes == ("cat", "dog", "eel")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 torch = pytest.importorskip("torch", reason="training end to end needs PyTorch")
 
@@ -19,9 +21,18 @@ from tiny_training import A_CLASS, SETTINGS, draw_pictures, tiny_backbone  # noq
 
 from grainhash import Encoder  # noqa: E402
 from grainhash.codes import hamming  # noqa: E402
-from grainhash.errors import CheckpointError, InputError, LabelsError, MissingExtra  # noqa: E402
+from grainhash.errors import (  # noqa: E402
+    CheckpointError,
+    EncoderError,
+    GrainhashError,
+    InputError,
+    LabelsError,
+    MissingExtra,
+)
+from grainhash.hashing.steps import BlockNorm, Gates  # noqa: E402
 from grainhash.labelled import LabelledPictures, read_labelled  # noqa: E402
 from grainhash.labels import Labels  # noqa: E402
+from grainhash.networks.backbone import Backbone, Features  # noqa: E402
 from grainhash.training import features as features_module  # noqa: E402
 from grainhash.training.checkpoint import Checkpoint  # noqa: E402
 from grainhash.training.data import gather  # noqa: E402
@@ -47,6 +58,11 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_pictures(tmp_path_factory.mktemp("training") / "pictures")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("features")
 
 
 @pytest.fixture
@@ -140,6 +156,23 @@ def test_frozen_training_with_labels_and_mirror_images(
         train_frozen(pictures, tmp_path / "b", base=encoder, settings={"warp": 9})
 
 
+def test_pictures_without_labels_are_learned_from(
+    pictures: LabelledPictures, tmp_path: Path, encoder: Encoder, cache: Path
+) -> None:
+    ids = pictures.labels.ids
+    few = pictures.take(np.concatenate([np.flatnonzero(ids == label)[:7] for label in range(3)]))
+    options: dict[str, Any] = {"base": encoder, "method": "cca-itq", "n_bits": 16, "cache": cache}
+    alone = train_frozen(few, tmp_path / "alone", validation=0, **options)
+    trained = train_frozen(few, tmp_path / "out", unlabelled=pictures, **options)
+    assert trained.n_pictures == 21
+    assert 0 < trained.n_unlabelled <= 15  # those that have labels are not taken twice
+    told = trained.encoder.config.provenance["hash"]["unlabelled"]
+    assert told == {"pictures": 15, "taken": trained.n_unlabelled}
+    assert trained.encoder.hash_function.fingerprint != alone.encoder.hash_function.fingerprint
+    with pytest.raises(InputError, match="itq learns from no labels"):
+        train_frozen(few, tmp_path / "b", unlabelled=pictures, **options | {"method": "itq"})
+
+
 def test_features_are_cached_by_everything_that_decides_them(
     pictures: LabelledPictures, tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,11 +197,97 @@ def test_features_are_cached_by_everything_that_decides_them(
 
     monkeypatch.setattr(features_module, "_compute", never)
     assert np.array_equal(cached_features(encoder, some, tmp_path)[0], rows)
-    path = next(tmp_path.glob("*.npy"))
     for path in tmp_path.glob("*.npy"):
         path.write_bytes(b"\x93NUMPY garbage")
     with pytest.raises(InputError, match="delete the file"):
         cached_features(encoder, some, tmp_path)
+
+
+@pytest.mark.parametrize("fusion", ["weights", "gates"])
+def test_fusion_of_several_parts_is_learned(
+    pictures: LabelledPictures, tmp_path: Path, encoder: Encoder, cache: Path, fusion: str
+) -> None:
+    trained = train_frozen(
+        pictures,
+        tmp_path / "out",
+        base=encoder.with_features("pooled+colour"),
+        n_bits=16,
+        settings={"epochs": 2},
+        fusion=fusion,
+        cache=cache,
+    )
+    assert trained.encoder.config.provenance["hash"]["settings"]["fusion"] == fusion
+    norm, second = trained.encoder.hash_function.steps[:2]
+    assert isinstance(norm, BlockNorm)
+    assert isinstance(second, Gates) == (fusion == "gates")
+    assert (norm.weights[0] != norm.weights[1]) == (fusion == "weights")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "itq", "fusion": "weights"}, "itq trains no weights or gates"),
+        ({"fusion": "gates"}, "there is one"),
+        ({"fusion": "sum"}, "there are concat, weights, gates"),
+        ({"fusion": "gates", "settings": {"fusion": "weights"}}, "among the settings"),
+        ({"settings": {"epochs": 2, "seed": 3}}, "nested does not know here: seed; there are head"),
+        ({"method": "itq", "settings": {"n_iter": "many"}}, "n_iter='many': itq takes int"),
+        ({"method": "itq", "settings": {"whitening": True}}, "whitening=True: itq takes float"),
+        ({"validation": 1.0}, "share for validation"),
+        ({"n_bits": 64}, "more than 64 pictures"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_learned_on_features_is_said_before_they_are_computed(
+    pictures: LabelledPictures,
+    tmp_path: Path,
+    encoder: Encoder,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    message: str,
+) -> None:
+    monkeypatch.setattr(
+        "grainhash.training.frozen.cached_features", lambda *_, **__: pytest.fail("it went on to features")
+    )
+    with pytest.raises(InputError, match=message):
+        train_frozen(pictures, tmp_path / "out", base=encoder, **{"n_bits": 16} | options)
+
+
+def test_a_shallow_method_gets_several_parts_as_export_gives_them(
+    pictures: LabelledPictures, tmp_path: Path, encoder: Encoder, cache: Path
+) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed: there is no export to agree with")
+    from grainhash.encoder.granules import WHOLE_ONLY
+    from grainhash.hashing.itq import ITQ
+    from grainhash.networks.encoders import fit_encoder
+
+    base = encoder.with_features("pooled+colour").with_granules(WHOLE_ONLY)
+    trained = train_frozen(
+        pictures, tmp_path / "out", base=base, method="itq", n_bits=16, validation=0, cache=cache
+    )
+    files = [Path(name) for name in pictures.names]
+    assert trained.encoder.fingerprint == fit_encoder(base, files, ITQ(16)).fingerprint
+    norm = trained.encoder.hash_function.steps[0]
+    assert isinstance(norm, BlockNorm)
+    assert norm.sizes == (1280, 256)
+    assert norm.weights.tolist() == [1, 1]
+
+
+def test_features_that_are_no_numbers_name_the_picture(
+    pictures: LabelledPictures, tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = Encoder.features
+
+    def broken(self: Encoder, pixels: Any) -> Any:
+        seen = features(self, pixels)
+        seen[1, 3] = np.nan
+        return seen
+
+    monkeypatch.setattr(Encoder, "features", broken)
+    some = gather(pictures.take([0, 13, 25]), name="x", needs_labels=False)
+    with pytest.raises(InputError, match=r"green/.*\.png: its features hold NaN"):
+        cached_features(encoder, some, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_pictures_that_cannot_be_decoded_are_left_out(folder: Path, tmp_path: Path, encoder: Encoder) -> None:
@@ -230,7 +349,10 @@ def test_resumed_as_if_never_interrupted(
         train(pictures, out, settings, running=running, progress=interrupt_after(interrupted_after))
     with pytest.raises(CheckpointError, match="--resume"):
         train(pictures, out, settings, running=running)
+    (out / CHECKPOINT).with_name(f".{CHECKPOINT.name}.0123").write_bytes(b"half a checkpoint")
+    (out / "hash.safetensors").write_bytes(b"of an encoder that was not written whole")
     resumed = train(pictures, out, settings, running=replace(running, resume=True))
+    assert not (out / CHECKPOINT).parent.exists()
     assert resumed.encoder.fingerprint == whole.encoder.fingerprint
     tables = [table(folder) for folder in (tmp_path / "whole", out)]
     assert [[row["step"], row["loss"], row["validation_map"]] for row in tables[0]] == [
@@ -252,6 +374,29 @@ def test_a_checkpoint_of_another_training_is_refused(pictures: LabelledPictures,
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(CheckpointError, match="not a grainhash checkpoint"):
         train(pictures, tmp_path, running=resume)
+
+
+def test_a_checkpoint_of_a_network_of_the_same_name_is_refused(
+    pictures: LabelledPictures, tmp_path: Path
+) -> None:
+    running = Running(n_threads=2, checkpoint_every=1)
+    with pytest.raises(Interrupted):
+        train(pictures, tmp_path, running=running, progress=interrupt_after(2))
+    wider = tiny_backbone()
+    wider.body.blocks[0] = torch.nn.Conv2d(3, 8, 5, stride=4, bias=False)
+    with pytest.raises(CheckpointError, match="does not fit this network"):
+        train_end_to_end(pictures, tmp_path, SETTINGS, running=replace(running, resume=True), backbone=wider)
+
+
+def test_a_loss_without_bounds_leaves_the_checkpoint_before_it(
+    pictures: LabelledPictures, tmp_path: Path
+) -> None:
+    running = Running(n_threads=2, log_every=100, checkpoint_every=1)
+    wild = replace(SETTINGS, epochs=4, learning_rate=1e30, head_learning_rate=1e30)
+    with pytest.raises(GrainhashError, match="the loss is nan at step"):
+        train(pictures, tmp_path, wild, running=running)
+    kept = _tensors(tmp_path / CHECKPOINT)
+    assert kept["model.head.first.weight"].isfinite().all()
 
 
 def test_training_ends_when_validation_gains_no_more(pictures: LabelledPictures, tmp_path: Path) -> None:
@@ -313,15 +458,70 @@ def test_tensorboard_is_an_extra(
         ({"n_bits": 64}, "more than 64 pictures"),
         ({"head": "round"}, "head 'round'"),
         ({"precision": "fp16"}, "fp16 is for CUDA"),
-        ({"objective_settings": {"warp": 9}}, "settings that nested does not know"),
+        ({"objective_settings": {"warp": 9}}, "settings that nested does not know here: warp; there are"),
+        ({"objective_settings": {"epochs": 30}}, "settings that nested does not know here: epochs"),
+        ({"objective_settings": {"margin": "wide"}}, "margin='wide': nested takes float"),
     ],
 )
 def test_what_cannot_be_trained_is_said_before_it_starts(
-    pictures: LabelledPictures, tmp_path: Path, change: dict[str, Any], message: str
+    pictures: LabelledPictures,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any],
+    message: str,
 ) -> None:
+    if not change.keys() & {"batch_size", "n_bits"}:  # these need the number of pictures
+        monkeypatch.setattr(
+            "grainhash.training.end_to_end.gather", lambda *_, **__: pytest.fail("pictures were read")
+        )
     with pytest.raises(InputError, match=message):
         train(pictures, tmp_path / "out", replace(SETTINGS, **change))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_network_that_cannot_be_exported_is_not_trained(pictures: LabelledPictures, tmp_path: Path) -> None:
+    class Moody(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = tiny_backbone().body
+
+        def forward(self, x: torch.Tensor) -> Features:
+            seen: Features = self.body(x if x.sum().item() > 0 else -x)
+            return seen
+
+    tiny = tiny_backbone()
+    moody = Backbone("moody", tiny.spec, tiny.channels, Moody())
+    with pytest.raises(EncoderError, match="cannot export the network"):
+        train_end_to_end(pictures, tmp_path / "out", replace(SETTINGS, network="moody"), backbone=moody)
+    assert not (tmp_path / "out" / "train.csv").exists()
+
+
+def test_a_size_that_the_network_cannot_take(pictures: LabelledPictures, tmp_path: Path) -> None:
+    class Fixed(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            assert x.shape[-1] == 32, "Input height (48) doesn't match model (32)."
+            return None
+
+    backbone = tiny_backbone()
+    backbone.body = Fixed()
+    with pytest.raises(InputError, match=r"tiny takes no pictures of 48 pixels a side \(Input height"):
+        train_end_to_end(pictures, tmp_path / "out", replace(SETTINGS, input_size=48), backbone=backbone)
+
+
+def test_what_the_end_needs_is_asked_for_at_the_start(
+    pictures: LabelledPictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("grainhash.training.end_to_end.find_spec", lambda package: None)
+    with pytest.raises(MissingExtra, match=r"onnx .*grainhash\[train\]"):
+        train(pictures, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "change", [{"log_every": 0}, {"checkpoint_every": -1}, {"n_threads": 0}, {"mode": "teleport"}]
+)
+def test_ways_to_run_out_of_range(change: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        Running(**change)
 
 
 @pytest.mark.parametrize(
@@ -333,6 +533,10 @@ def test_what_cannot_be_trained_is_said_before_it_starts(
         {"precision": "fp64"},
         {"input_size": 8},
         {"clip": -1},
+        {"learning_rate": float("nan")},
+        {"hidden": 0},
+        {"seed": -1},
+        {"validation": 1.0},
     ],
 )
 def test_settings_out_of_range(change: dict[str, Any]) -> None:
@@ -357,6 +561,8 @@ def test_a_folder_of_something_else_is_not_written_to(tmp_path: Path) -> None:
         check_out(tmp_path / "thesis.tex", resume=False)
     with pytest.raises(CheckpointError, match="no checkpoint there"):
         check_out(tmp_path / "new", resume=True)
+    with pytest.raises(CheckpointError, match="no checkpoint there"):
+        check_out(tmp_path, resume=True)
     check_out(tmp_path / "new", resume=False)
 
 
@@ -418,6 +624,26 @@ def test_the_command_on_frozen_features(folder: Path, tmp_path: Path) -> None:
     assert grainhash("index", folder, "--encoder", out, "-g", tmp_path / "gallery").returncode == 0
 
 
+def test_the_command_learns_fusion(folder: Path, tmp_path: Path, cache: Path) -> None:
+    out = tmp_path / "out"
+    options = ("--features", "pooled+colour", "--fusion", "weights", "--bits", 16, "--set", "epochs=2")
+    done = grainhash("train", folder, "--out", out, *options, "--cache", cache)
+    assert done.returncode == 0, done.stderr
+    assert Encoder.load(out).config.provenance["hash"]["settings"]["fusion"] == "weights"
+
+
+def test_the_command_learns_from_pictures_without_labels(folder: Path, tmp_path: Path, cache: Path) -> None:
+    more = tmp_path / "more"
+    more.mkdir()
+    for path in folder.glob("*/1*.png"):
+        picture = Image.open(path).transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+        picture.save(more / f"{path.parent.name}-{path.name}")
+    options = ("--method", "cca-itq", "--bits", 16, "--unlabelled", more, "--cache", cache)
+    done = grainhash("train", folder, "--out", tmp_path / "out", *options)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"36 pictures and \d without labels", done.stdout)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -426,6 +652,10 @@ def test_the_command_on_frozen_features(folder: Path, tmp_path: Path) -> None:
         (("--end-to-end", "--parallel", "ddp"), "torchrun --nproc-per-node"),
         (("--set", "novalue"), "write key=value"),
         (("--method", "magic"), "no method of hashing is called 'magic'"),
+        (("--end-to-end", "--fusion", "gates"), "--fusion: it is not for --end-to-end"),
+        (("--fusion", "gates"), "there is one"),
+        (("--method", "itq", "--fusion", "gates"), "itq trains no weights or gates"),
+        (("--split", "val"), "the pictures name no parts"),
     ],
 )
 def test_wrong_usage_of_the_command(

@@ -83,6 +83,24 @@ def test_a_split_that_leaks_is_refused_by_content(folder: Path, held_out: str) -
         gather(read_labelled(folder), name="nested")
 
 
+def test_a_part_to_judge_by_may_be_written_in_any_way(folder: Path, tmp_path: Path) -> None:
+    rows = [f"pictures/{name}/{number}.png,{name}" for name in SHADES for number in range(8)]
+    lines = [f"{row},{'Train' if number else 'Test '}" for number, row in enumerate(rows)]
+    (tmp_path / "x.csv").write_text("\n".join(["path,label,split", *lines]))
+    pictures = read_labelled(tmp_path / "x.csv")
+    assert len(gather(pictures, name="nested").pictures) == 23
+    with pytest.raises(SplitError, match="for judging"):
+        gather(pictures, name="nested", split="Test")
+    (folder / "dark" / "1.png").write_bytes((folder / "dark" / "0.png").read_bytes())
+    with pytest.raises(SplitError, match="1 of 1 pictures to judge by"):
+        gather(pictures, name="nested", split="Train")
+
+
+def test_a_part_of_pictures_that_name_none(folder: Path) -> None:
+    with pytest.raises(SplitError, match="name no parts, so none is called 'val'"):
+        gather(read_labelled(folder), name="nested", split="val")
+
+
 def test_labels_that_teach_nothing(folder: Path) -> None:
     for name in ("grey", "light"):
         shutil.rmtree(folder / name)

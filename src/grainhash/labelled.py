@@ -10,6 +10,7 @@ Nothing is decoded here, and of a Parquet file nothing but the asked-for bytes i
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,9 @@ SPLIT_FOLDERS = frozenset({"train", "val", "valid", "validation", "test", "query
 
 BETWEEN_LABELS = ";"
 
+LABEL, SPLIT = "label", "split"
+"""Columns that a file may have or not; others, asked for by name, it must have."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledPictures:
@@ -40,7 +44,7 @@ class LabelledPictures:
     """The path, or file and row: what an error calls the picture."""
     labels: Labels | None
     splits: NDArray[np.str_] | None
-    """`(n,)`, such as `train` and `test`; `None` where the source names no parts."""
+    """`(n,)`, such as `train` and `test`, in lower case; `None` where the source names no parts."""
     read: Callable[[int], Path | bytes]
     """Where the picture at a position of `rows` is, or its bytes."""
     rows: NDArray[np.int64]
@@ -92,8 +96,8 @@ class LabelledPictures:
 def read_labelled(
     path: Path | str,
     *,
-    label: str = "label",
-    split: str = "split",
+    label: str | None = LABEL,
+    split: str = SPLIT,
     kind: LabelKind = "auto",
 ) -> LabelledPictures:
     """Find pictures and their labels.
@@ -101,17 +105,19 @@ def read_labelled(
     Args:
         path: a folder (the folder that a picture lies in is its label; for hierarchies, all folders
             above it), a `.csv` file (paths are relative to it), or a `.parquet` file.
-        label: the column of labels; a file without it gives pictures without labels.
-        split: the column that names the part of the data set, if there is one.
+        label: the column of labels; a file without `label` gives pictures without labels. `None` to leave
+            labels aside, those that are folders too.
+        split: the column that names the part of the data set; a file without `split` names none.
         kind: how labels are read.
 
     Raises:
-        LabelsError: no pictures, a missing column, or labels that do not match the pictures.
+        LabelsError: no pictures, a missing column, labels that do not match the pictures, or a folder in
+            which some folders name parts and others do not.
         MissingExtra: a Parquet file without pyarrow.
     """
     path = absolute(path)
     if path.is_dir():
-        return _from_folder(path, kind)
+        return _from_folder(path, None if label is None else kind)
     if not path.is_file():
         raise LabelsError(f"{path}: no such folder or file")
     if path.suffix.lower() == ".csv":
@@ -121,16 +127,22 @@ def read_labelled(
     raise LabelsError(f"{path}: pictures are read from a folder, a .csv or a .parquet file")
 
 
-def _from_folder(root: Path, kind: LabelKind) -> LabelledPictures:
+def _from_folder(root: Path, kind: LabelKind | None) -> LabelledPictures:
     files = [Path(file.uri) for file in walk(root)]
     if not files:
         raise LabelsError(f"{root}: no pictures below it")
     folders = [file.relative_to(root).parts[:-1] for file in files]
-    has_splits = all(parts and parts[0].lower() in SPLIT_FOLDERS for parts in folders)
+    tops = {parts[0].lower() if parts else "" for parts in folders}
+    has_splits = tops <= SPLIT_FOLDERS
+    if not has_splits and "train" in tops and tops & {"test", "query"}:
+        other = min(tops - SPLIT_FOLDERS) or "pictures in no folder"
+        raise LabelsError(
+            f"{root}: folders name parts, train among them, but not {other}; move that elsewhere"
+        )
     splits = [parts[0].lower() for parts in folders] if has_splits else None
     below = [parts[1:] if has_splits else parts for parts in folders]
     labels = None
-    if any(below):
+    if kind is not None and any(below):
         bare = [file for file, parts in zip(files, below, strict=True) if not parts]
         if bare:
             raise LabelsError(
@@ -143,7 +155,7 @@ def _from_folder(root: Path, kind: LabelKind) -> LabelledPictures:
     return _pictures(list(map(str, files)), labels, splits, lambda row: files[row])
 
 
-def _from_csv(path: Path, label: str, split: str, kind: LabelKind) -> LabelledPictures:
+def _from_csv(path: Path, label: str | None, split: str, kind: LabelKind) -> LabelledPictures:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
@@ -157,12 +169,15 @@ def _from_csv(path: Path, label: str, split: str, kind: LabelKind) -> LabelledPi
         raise LabelsError(
             f"{path}: {len(missing)} of {len(files)} pictures are not there (first: {missing[0]})"
         )
-    labels = labels_of([row[label] for row in rows], kind, path) if label in rows[0] else None
+    _check_columns(path, rows[0], label, split)
+    labels = None
+    if label is not None and label in rows[0]:
+        labels = labels_of([row[label] and row[label].strip() for row in rows], kind, path)
     splits = [row[split] or "" for row in rows] if split in rows[0] else None
     return _pictures(list(map(str, files)), labels, splits, lambda row: files[row])
 
 
-def _from_parquet(path: Path, label: str, split: str, kind: LabelKind) -> LabelledPictures:
+def _from_parquet(path: Path, label: str | None, split: str, kind: LabelKind) -> LabelledPictures:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -173,6 +188,7 @@ def _from_parquet(path: Path, label: str, split: str, kind: LabelKind) -> Labell
         source = next((name for name in ("image", "path") if name in columns), None)
         if source is None:
             raise LabelsError(f"{path}: needs a column image (bytes) or path; it has {', '.join(columns)}")
+        _check_columns(path, columns, label, split)
         table = parquet.read_table(path, columns=[c for c in (source, label, split) if c in columns])
     except (OSError, pyarrow.ArrowException) as error:
         raise LabelsError(f"{path}: cannot be read as Parquet ({error})") from None
@@ -186,9 +202,21 @@ def _from_parquet(path: Path, label: str, split: str, kind: LabelKind) -> Labell
             value = value.get("bytes") or value.get("path")
         return Path(path.parent, value) if isinstance(value, str) else value or b""
 
-    labels = labels_of(table.column(label).to_pylist(), kind, path) if label in columns else None
-    splits = [str(part or "") for part in table.column(split).to_pylist()] if split in columns else None
+    labels = None
+    if label is not None and label in columns:
+        labels = labels_of(table.column(label).to_pylist(), kind, path)
+    splits = None
+    if split in columns:
+        splits = ["" if part is None else str(part) for part in table.column(split).to_pylist()]
     return _pictures([f"{path.name}, row {row}" for row in range(len(table))], labels, splits, read)
+
+
+def _check_columns(path: Path, there: Iterable[str], label: str | None, split: str) -> None:
+    """Refuse a column that was asked for by name and is not there."""
+    columns = [column for column in there if column]
+    for asked, usual in ((label, LABEL), (split, SPLIT)):
+        if asked not in (None, usual, *columns):
+            raise LabelsError(f"{path}: no column {asked!r}; it has {', '.join(columns)}")
 
 
 def labels_of(values: Sequence[Any], kind: LabelKind, where: Path) -> Labels:
@@ -205,7 +233,7 @@ def labels_of(values: Sequence[Any], kind: LabelKind, where: Path) -> Labels:
     if kind == "auto":
         several = any(isinstance(v, list) or (isinstance(v, str) and BETWEEN_LABELS in v) for v in values)
         kind = "multi" if several else "single"
-    missing = [row for row, v in enumerate(values) if v is None or (v == "" and kind != "multi")]
+    missing = [row for row, v in enumerate(values) if _is_missing(v) or (v == "" and kind != "multi")]
     if missing:
         raise LabelsError(f"{where}: {len(missing)} pictures have no label (first: row {missing[0]})")
     if kind == "hierarchy":
@@ -213,6 +241,10 @@ def labels_of(values: Sequence[Any], kind: LabelKind, where: Path) -> Labels:
     if kind == "multi":
         return Labels.multi(map(_several, values))
     return Labels.single(_numbers(values))
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _several(value: Any) -> Iterable[Any]:
@@ -237,7 +269,7 @@ def _pictures(
     return LabelledPictures(
         names=tuple(names),
         labels=labels,
-        splits=None if splits is None else np.array(splits, np.str_),
+        splits=None if splits is None else np.array([part.strip().lower() for part in splits], np.str_),
         read=read,
         rows=np.arange(len(names), dtype=np.int64),
     )

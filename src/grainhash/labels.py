@@ -44,8 +44,14 @@ class Labels:
 
     @classmethod
     def single(cls, names: Iterable[object]) -> Labels:
-        """One label a picture; any names or numbers. Whole numbers keep their order as classes."""
+        """One label a picture; any names or numbers. Numbers keep their order as classes.
+
+        Raises:
+            LabelsError: a label that is NaN.
+        """
         values = _plain(names)
+        if none := [position for position, value in enumerate(values) if value != value]:
+            raise LabelsError(f"{len(none)} labels are NaN (first: that of picture {none[0]})")
         classes = sorted(set(values), key=_natural)
         number = {value: position for position, value in enumerate(classes)}
         ids = np.array([number[value] for value in values], np.int64)
@@ -78,11 +84,11 @@ class Labels:
         """Take labels as they come: `(n,)` names or numbers, or a `(n, n_classes)` 0/1 matrix.
 
         Raises:
-            LabelsError: another shape, or a matrix of anything but 0 and 1.
+            LabelsError: another shape, NaN, or a matrix of anything but 0 and 1.
         """
         if isinstance(labels, Labels):
             return labels
-        array = np.asarray(labels)
+        array = _array(labels)
         if array.ndim == 1:
             return cls.single(array.tolist())
         if array.ndim != 2 or not np.isin(array, (0, 1)).all():
@@ -107,7 +113,7 @@ class Labels:
             for other in made[1:]:
                 _check_together(made[0], other)
             return tuple(made)
-        arrays = [np.asarray(part) for part in parts]
+        arrays = [_array(part) for part in parts]
         if len({array.shape[1:] for array in arrays}) > 1:
             shapes = ", ".join(str(array.shape) for array in arrays)
             raise LabelsError(f"labels of shapes {shapes} do not go together; give all (n,) or all (n, c)")
@@ -208,6 +214,15 @@ def _common(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> NDArray[np.float32]:
 def _levels(path: str) -> Iterable[list[str]]:
     """`a/b/c` as `[a]`, `[a, b]`, `[a, b, c]`."""
     return accumulate(([level] for level in path.split(SEPARATOR)), lambda above, level: above + level)
+
+
+def _array(labels: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(labels)
+    except ValueError:
+        raise LabelsError(
+            "labels of rows of different lengths; several labels each are Labels.multi"
+        ) from None
 
 
 def _plain(values: Iterable[object]) -> list[Any]:

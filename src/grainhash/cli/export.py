@@ -63,9 +63,18 @@ def export(
 
     if (mean is None) != (std is None):
         raise typer.BadParameter("name both --mean and --std", param_hint="--mean")
-    for folder in (fit, pictures):
+    for option, folder in (("--fit", fit), ("--pictures", pictures)):
         if folder is not None and not folder.is_dir():
-            raise typer.BadParameter(f"{folder}: no such folder", param_hint="--fit")
+            raise typer.BadParameter(f"{folder}: no such folder", param_hint=option)
+    if pictures is not None and not int8:
+        raise typer.BadParameter("it is for --int8", param_hint="--pictures")
+    is_file = network.lower().endswith(".onnx")
+    if is_file and weights is not None:
+        raise typer.BadParameter("an .onnx file has weights of its own", param_hint="--weights")
+    of_files = {"--mean": mean, "--input-size": input_size, "--layout": layout, "--output": output}
+    for option, value in of_files.items():
+        if value is not None and not is_file:
+            raise typer.BadParameter("it is for an .onnx file", param_hint=option)
     settings: Any = {"whitening": HALF_WHITENED} if method == "itq" else {}
     with progress_bar(quiet=False) as progress:
         encoder = export_encoder(

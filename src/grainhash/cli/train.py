@@ -25,7 +25,7 @@ from grainhash.cli.shared import (
 if TYPE_CHECKING:
     from grainhash.training.result import Trained
 
-OF_THE_FROZEN = frozenset({"encoder", "features", "mirrored", "cache"})
+OF_THE_FROZEN = frozenset({"encoder", "features", "fusion", "mirrored", "unlabelled", "cache"})
 """Options that mean something without `--end-to-end` alone."""
 
 OF_END_TO_END = frozenset(
@@ -65,9 +65,18 @@ def train(
     features: Annotated[
         str | None, typer.Option(help="What is hashed, such as pooled+map:rmac; the encoder's by default.")
     ] = None,
+    fusion: Annotated[
+        str, typer.Option(help="How deep methods weigh several --features: concat, weights or gates.")
+    ] = "concat",
     mirrored: Annotated[
         bool, typer.Option("--mirrored", help="Learn from the features of mirror images, too.")
     ] = False,
+    unlabelled: Annotated[
+        Path | None,
+        typer.Option(
+            help="More pictures to learn from, without labels: a folder, a .csv or a .parquet file."
+        ),
+    ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Where to keep features; the user's cache folder by default.")
     ] = None,
@@ -186,7 +195,9 @@ def train(
                 method=method,
                 n_bits=bits,
                 settings=of_method,
+                fusion=fusion,
                 mirrored=mirrored,
+                unlabelled=None if unlabelled is None else read_labelled(unlabelled, label=None),
                 split=split,
                 validation=validation,
                 seed=seed,
@@ -219,16 +230,18 @@ def _print_trained(trained: Trained, out: Path, as_json: bool) -> None:
                 "fingerprint": trained.encoder.fingerprint,
                 "bits": trained.encoder.n_bits,
                 "pictures": trained.n_pictures,
+                "unlabelled": trained.n_unlabelled,
                 "validation_map": trained.validation_map,
                 "skipped": dict(trained.skipped),
                 "seconds": trained.seconds,
             }
         )
         return
+    more = f" and {trained.n_unlabelled:,} without labels" if trained.n_unlabelled else ""
     score = "" if trained.validation_map is None else f", validation mAP {trained.validation_map:.4f}"
     typer.echo(
         f"{out}: {trained.encoder.n_bits} bits learned from {trained.n_pictures:,} "
-        f"{plural(trained.n_pictures)} in {trained.seconds:.1f} s{score}; "
+        f"{plural(trained.n_pictures)}{more} in {trained.seconds:.1f} s{score}; "
         f"use it with: grainhash index FOLDER --encoder {out}"
     )
     print_some("left out", [f"{name}: {reason}" for name, reason in trained.skipped.items()])

@@ -11,7 +11,7 @@ import hashlib
 import importlib.util
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from grainhash.encoder.network import NetworkSpec, Pixels, load_network
 from grainhash.encoder.pipeline import features_of_files
 from grainhash.errors import EncoderError, InputError, LabelsError, MissingExtra, PictureError
 from grainhash.features.parts import CLASSICAL, parse_parts
-from grainhash.hashing.function import Affine, BlockNorm, HashFunction
+from grainhash.hashing.balanced import fit_balanced
+from grainhash.hashing.function import Affine, HashFunction
 from grainhash.hashing.method import HashMethod
 from grainhash.networks.compose import BETWEEN, compose
 from grainhash.networks.graph import POOLED, adopt, input_shape
@@ -160,18 +161,10 @@ def fit_encoder(
             f"{len(rows)} pictures are too few to fit {method.n_bits} bits on: they have {n_granules} "
             f"granules, and more than {method.n_bits} are needed; name more pictures or fewer bits"
         )
-    function = _fit_balanced(encoder.feature_sizes, np.concatenate(rows), method)
+    sizes = tuple(encoder.feature_sizes.values())
+    function = fit_balanced(method, np.concatenate(rows), sizes=sizes)
     provenance = {**method.settings, "method": method.name, "pictures": len(rows), "granules": n_granules}
     return encoder.with_hash_function(function, provenance)
-
-
-def _fit_balanced(sizes: Mapping[str, int], rows: NDArray[np.float32], method: HashMethod) -> HashFunction:
-    if len(sizes) == 1:
-        return method.fit(rows).function
-    balance = BlockNorm(tuple(sizes.values()), np.ones(len(sizes), np.float32))
-    balanced = balance(rows.astype(np.float64)).astype(np.float32)
-    function = method.fit(balanced).function
-    return HashFunction([balance, *function.steps], function.method)
 
 
 def _export_network(

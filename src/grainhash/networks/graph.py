@@ -25,6 +25,12 @@ POOLED = "pooled"
 MAP = "map"
 """The output of shape `(n, c, h, w)`."""
 
+POOLED_MAP = "pooled_map"
+"""On the way from `map` to `pooled`: `(n, c, 1, 1)`."""
+
+OWN = "own."
+"""Before the names of a graph that has one of these for something else."""
+
 
 def import_onnx() -> Any:
     """The module `onnx`.
@@ -104,16 +110,19 @@ def adopt(source: Path, target: Path, spec: NetworkSpec, *, output: str | None =
         EncoderError: no ONNX graph, or one that does not fit `spec` and `output`.
     """
     model = read(source)
+    found = _chosen_output(model, output, source).name
+    if not _inner_names(model).isdisjoint((INPUT, POOLED, MAP, POOLED_MAP)):
+        model, found = import_onnx().compose.add_prefix(model, OWN), OWN + found
     graph = model.graph
     pictures = _only_input(model, source)
-    chosen = _chosen_output(model, output, source)
+    chosen = next(port for port in graph.output if port.name == found)
     rank = len(chosen.type.tensor_type.shape.dim)
     if rank not in (2, 4):
+        name = found.removeprefix(OWN)
         raise EncoderError(
-            f"{source}: output {chosen.name!r} has {rank} axes; choose one of 2 (features) or 4 (a map)"
+            f"{source}: output {name!r} has {rank} axes; choose one of 2 (features) or 4 (a map)"
         )
     _free_first_axis(pictures)
-    found = chosen.name
     del graph.output[:]
     _rename(model, pictures.name, INPUT)
     if rank == 2:
@@ -155,6 +164,12 @@ def _chosen_output(model: ModelProto, name: str | None, source: Path) -> ValueIn
     return model.graph.output[names.index(name)]
 
 
+def _inner_names(model: ModelProto) -> set[str]:
+    """What nodes and constants of a graph are called by."""
+    graph = model.graph
+    return {name for node in graph.node for name in node.output} | {t.name for t in graph.initializer}
+
+
 def _free_first_axis(port: ValueInfoProto) -> None:
     """Let a graph that was exported for one picture take any number."""
     shape = port.type.tensor_type.shape
@@ -188,9 +203,9 @@ def _append(
 
 def _append_mean(model: ModelProto) -> None:
     """`pooled`: the mean of `map` over its positions."""
-    _append(model, "GlobalAveragePool", [MAP], "pooled_map", rank=4)
+    _append(model, "GlobalAveragePool", [MAP], POOLED_MAP, rank=4)
     del model.graph.output[-1]
-    _append(model, "Flatten", ["pooled_map"], POOLED, rank=2, axis=1)
+    _append(model, "Flatten", [POOLED_MAP], POOLED, rank=2, axis=1)
 
 
 def _drop_unused(model: ModelProto) -> None:

@@ -68,9 +68,7 @@ def quantise(source: Path, target: Path, pixels: Pixels, *, spec: NetworkSpec) -
     write(int8_model, target)
 
 
-def likeness(
-    a: Path, b: Path, pixels: Pixels, *, spec: NetworkSpec, output: str = POOLED
-) -> NDArray[np.float32]:
+def likeness(a: Path, b: Path, pixels: Pixels, *, spec: NetworkSpec) -> NDArray[np.float32]:
     """Cosine of two graphs' pooled features, `(n,)`, one a picture of `pixels`."""
     pictures = normalise(pixels, spec)
     x, y = (_run(_session(read(path)), [POOLED], pictures)[0] for path in (a, b))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from grainhash.encoder.granules import cut
 from grainhash.encoder.pipeline import in_order
-from grainhash.errors import InputError, PictureError, SplitError
+from grainhash.errors import InputError, LabelsError, PictureError, SplitError
 from grainhash.hashing.method import check_labels
 from grainhash.images import decode
 from grainhash.labelled import LabelledPictures
@@ -29,6 +29,9 @@ HELD_OUT = frozenset({"test", "query"})
 
 LEAST_OF_A_CLASS = 2
 """Pictures of a class that always stay to be learned from."""
+
+LEARNED_FROM = "train"
+"""The part that is learned from unless another is named."""
 
 A_TURN = 64
 """Pictures that one thread looks at before it asks for more."""
@@ -78,7 +81,7 @@ def gather(
     *,
     name: str,
     needs_labels: bool = True,
-    split: str = "train",
+    split: str = LEARNED_FROM,
     decode_to: int = 0,
     progress: Callable[[Progress], None] = silent,
 ) -> Material:
@@ -88,7 +91,7 @@ def gather(
         pictures: all there are. If they name parts, only `split` is learned from.
         name: what learns, for messages.
         needs_labels: whether it learns from labels.
-        split: the part to learn from; means nothing where `pictures` names no parts.
+        split: the part to learn from; where `pictures` names no parts, all are learned from.
         decode_to: above 0, every picture is also decoded, as for a network of this input size, to find
             those that cannot be.
         progress: told of the pictures read.
@@ -98,6 +101,8 @@ def gather(
         LabelsError: no labels, one class only, or a class with one picture.
     """
     chosen = _part_to_learn_from(pictures, split)
+    if needs_labels and chosen.labels is None:
+        raise LabelsError(f"{name} learns from labels, and the pictures have none; choose itq or name labels")
     if needs_labels:
         check_labels(name, len(chosen), chosen.labels)
     contents, bad = read_all(chosen, decode_to=decode_to, progress=progress)
@@ -130,8 +135,7 @@ def divide(
         LabelsError: one class only, or a class with one picture, once what cannot be read is left out.
         InputError: fewer pictures than bits, or no such share.
     """
-    if not 0 <= validation < 1:
-        raise InputError(f"the share for validation must be 0 or more and below 1, not {validation}")
+    check_share(validation)
     if needs_labels:
         check_labels(name, len(material.pictures), material.pictures.labels)
     kept_back = _draw(material, validation, seed)
@@ -143,6 +147,16 @@ def divide(
         )
     rng = np.random.default_rng([seed, 1])
     return Division(training, rng.permutation(np.flatnonzero(kept_back)))
+
+
+def check_share(validation: float) -> None:
+    """Refuse a share of the pictures to keep back that is none.
+
+    Raises:
+        InputError: it is below 0, or 1 and more.
+    """
+    if not 0 <= validation < 1:
+        raise InputError(f"the share for validation must be 0 or more and below 1, not {validation}")
 
 
 def read_all(
@@ -207,11 +221,14 @@ def in_threads(
 
 
 def _part_to_learn_from(pictures: LabelledPictures, split: str) -> LabelledPictures:
+    split = split.strip().lower()
     if split in HELD_OUT:
         raise SplitError(
             f"the split {split!r} is for judging; what learned from it could not be judged by it"
         )
     if pictures.splits is None:
+        if split != LEARNED_FROM:
+            raise SplitError(f"the pictures name no parts, so none is called {split!r}")
         return pictures
     if split not in pictures.splits:
         known = ", ".join(sorted(set(pictures.splits.tolist())))
@@ -228,7 +245,7 @@ def _check_leaks(
     """Refuse to learn from what will be judged by."""
     if pictures.splits is None:
         return
-    held_out = pictures.take(np.isin(pictures.splits, sorted(HELD_OUT)))
+    held_out = pictures.take(np.isin(np.char.lower(pictures.splits), sorted(HELD_OUT)))
     learned = {content: position for position, content in enumerate(contents) if content}
     others = read_all(held_out, progress=progress)[0]
     leaks = [position for position, content in enumerate(others) if content in learned]

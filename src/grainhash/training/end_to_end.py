@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import fields, replace
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import numpy as np
+import torch
 
-from grainhash.errors import InputError
+from grainhash.errors import InputError, MissingExtra
 from grainhash.labelled import LabelledPictures
-from grainhash.learning.deep import DEEP_METHODS
-from grainhash.networks.backbone import Backbone, load_backbone
+from grainhash.learning.deep import DEEP_METHODS, DeepMethod
+from grainhash.learning.heads import HEADS
+from grainhash.networks.backbone import LITE, Backbone, load_backbone
+from grainhash.networks.export import export_onnx
 from grainhash.training import parallel
 from grainhash.training.allocator import keep_freed_memory
 from grainhash.training.data import divide, gather, wholes
 from grainhash.training.finish import write_encoder
-from grainhash.training.loop import Running, Training
+from grainhash.training.loop import Running, Training, precision
+from grainhash.training.method import make_method
 from grainhash.training.out import CHECKPOINT, check_out
 from grainhash.training.result import Trained
 from grainhash.training.settings import Settings
@@ -60,7 +67,8 @@ def train_end_to_end(
     Raises:
         InputError, LabelsError, SplitError: see `grainhash.training.data` and `out`; before the first step.
         CheckpointError: resumed from a checkpoint that is damaged or of another training.
-        EncoderError: weights that cannot be loaded, or a network that cannot be exported.
+        EncoderError: weights that cannot be loaded, or a network that cannot be exported; the latter before
+            the first step.
         MissingExtra: something that is asked for is not installed.
     """
     running = running or Running()
@@ -68,10 +76,15 @@ def train_end_to_end(
     with parallel.processes(running.mode) as device:
         started = perf_counter()
         quiet = progress if parallel.is_first() else silent
-        _check_objective(settings.objective)
+        _check_what_learns(settings)
+        precision(settings, device, running.mode)
         check_out(out, resume=running.resume)
+        _check_installed(running)
+        torch.manual_seed(settings.seed)  # for weights that are random
         network = backbone or load_backbone(settings.network, weights=settings.weights)
-        network.spec = replace(network.spec, input_size=settings.input_size or network.spec.input_size)
+        if settings.input_size not in (None, network.spec.input_size):
+            network.spec = replace(network.spec, input_size=settings.input_size)
+            _check_input_size(network)
         material = gather(
             pictures,
             name=settings.objective,
@@ -87,6 +100,8 @@ def train_end_to_end(
             seed=settings.seed,
         )
         training = Training(settings, running, material, division, network, device, out)
+        if settings.network not in LITE:
+            _check_exportable(training)
         training.run(quiet, report if parallel.is_first() else lambda line: None)
         first = parallel.is_first()
     return _finish(training, out, started) if first else None
@@ -126,13 +141,66 @@ def _finish(training: Training, out: Path, started: float) -> Trained:
         provenance=provenance,
         int8=running.int8,
     )
-    (out / CHECKPOINT).unlink(missing_ok=True)
-    (out / CHECKPOINT).parent.rmdir()
+    _delete_checkpoint(out / CHECKPOINT)
     skipped, seconds = training.material.skipped, perf_counter() - started
     return Trained(encoder, len(training.pictures), score, skipped, seconds)
 
 
-def _check_objective(name: str) -> None:
+def _check_exportable(training: Training) -> None:
+    """Refuse a network that could not be written once it is trained."""
+    network = training.kept
+    with TemporaryDirectory() as scratch:
+        export_onnx(network.graph(), network.backbone.spec, Path(scratch) / "network.onnx")
+
+
+def _delete_checkpoint(path: Path) -> None:
+    """Delete the file, and what is left of one whose writing was cut off; then the folder, if it is empty."""
+    for left in (path, *path.parent.glob(f".{path.name}.*")):
+        left.unlink(missing_ok=True)
+    with suppress(OSError):
+        path.parent.rmdir()
+
+
+def _check_what_learns(settings: Settings) -> None:
+    """Refuse an objective, settings of it, or a head that there are not, before a picture is read."""
+    name = settings.objective
     known = [method for method, its_class in DEEP_METHODS.items() if its_class.needs_labels]
     if name not in known:
         raise InputError(f"nothing learns end to end by the name of {name!r}; there are {', '.join(known)}")
+    of_features = {setting.name for setting in fields(DeepMethod)}
+    make_method(
+        DEEP_METHODS[name],
+        settings.n_bits,
+        settings.seed,
+        settings.objective_settings,
+        without=of_features,
+    )
+    if settings.head not in HEADS:
+        raise InputError(f"head {settings.head!r}: there are {', '.join(HEADS)}")
+
+
+def _check_installed(running: Running) -> None:
+    """Refuse to train what could not be exported or logged."""
+    needed = {
+        "onnx": True,
+        "onnxscript": True,
+        "onnxruntime": running.int8,
+        "tensorboard": running.tensorboard,
+    }
+    for package, is_needed in needed.items():
+        if is_needed and find_spec(package) is None:
+            raise MissingExtra(package, "train")
+
+
+def _check_input_size(network: Backbone) -> None:
+    """Refuse pictures of a size that the network does not take."""
+    size, was_training = network.spec.input_size, network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, 3, size, size))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{network.name} takes no pictures of {size} pixels a side ({reason})") from None
+    finally:
+        network.train(was_training)

@@ -62,7 +62,7 @@ def cached_features(
         its row holds zeros.
 
     Raises:
-        InputError: the file is not what it was written as.
+        InputError: the file is not what it was written as, or the network gives no numbers for a picture.
     """
     path = cache / f"{_key(encoder, material, view)}.npy"
     reasons = path.with_suffix(".json")
@@ -116,6 +116,10 @@ def _compute(
                 bad[position] = error.reason
         seen = encoder.features(pixels if view == "plain" else np.ascontiguousarray(pixels[:, :, ::-1]))
         seen[[position - positions[0] for position in bad]] = 0
+        finite = np.isfinite(seen).all(axis=1)
+        if not finite.all():
+            name = pictures.names[positions[int(finite.argmin())]]
+            raise InputError(f"{name}: its features hold NaN or infinity; take another network or features")
         return seen, bad
 
     done = 0

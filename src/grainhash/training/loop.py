@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from torch.amp.grad_scaler import GradScaler
 from grainhash.codes import pack
 from grainhash.encoder.granules import GranuleSettings
 from grainhash.encoder.network import usable_cores
-from grainhash.errors import GrainhashError, InputError
+from grainhash.errors import CheckpointError, GrainhashError, InputError
 from grainhash.learning.heads import make_head
 from grainhash.learning.objectives import make_objective
 from grainhash.networks.backbone import Backbone
@@ -53,7 +53,11 @@ STEP, OBJECTIVE = 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """How a training runs and what it leaves, none of which decides the result."""
+    """How a training runs and what it leaves, none of which decides the result.
+
+    Raises:
+        InputError: a value out of its range.
+    """
 
     mode: parallel.Mode | None = None
     resume: bool = False
@@ -68,6 +72,13 @@ class Running:
     """That load pictures; one a core by default."""
     source: str = ""
     """Where the pictures come from, for the encoder's provenance."""
+
+    def __post_init__(self) -> None:
+        threads = 1 if self.n_threads is None else self.n_threads
+        if min(self.log_every, threads) < 1 or self.checkpoint_every < 0:
+            raise InputError("log_every and n_threads are 1 or more, checkpoint_every is 0 or more")
+        if self.mode not in parallel.STRATEGIES:
+            raise InputError(f"unknown way to share the work {self.mode!r}; choose ddp, fsdp or pipeline")
 
 
 class Training:
@@ -86,7 +97,7 @@ class Training:
         self.settings, self.running, self.material, self.out = settings, running, material, out
         self.division = replace(division, validation=division.validation[:MOST_VALIDATED])
         self.device = device
-        self.dtype = _precision(settings, device, running.mode)
+        self.dtype = precision(settings, device, running.mode)
         self.pictures = material.pictures.take(division.training)
         labels = self.pictures.labels
         self.targets = None if labels is None else torch.from_numpy(labels.indicator()).float().to(device)
@@ -292,14 +303,19 @@ class Training:
                     seconds=self.seconds,
                 )
                 before, since = now, self.step
-                if not math.isfinite(self.loss):
-                    raise GrainhashError(
-                        f"the loss is {self.loss} at step {self.step}; train again with smaller learning "
-                        "rates or a smaller clip"
-                    )
+                self._check_finite(loss)
             every = self.running.checkpoint_every
             if every and self.step % every == 0 and not last:
+                self._check_finite(loss)
                 self._save()
+
+    def _check_finite(self, loss: Tensor) -> None:
+        """Stop before anything that came of a loss without bounds takes the place of a checkpoint."""
+        if not math.isfinite(float(loss)):
+            raise GrainhashError(
+                f"the loss is {float(loss)} at step {self.step}; train again with smaller learning "
+                "rates or a smaller clip"
+            )
 
     def _out_of_patience(self, epoch: int) -> bool:
         patience = self.settings.patience
@@ -376,8 +392,18 @@ class Training:
 
     def _load(self) -> None:
         """Take up a training where its last checkpoint left it."""
-        checkpoint = Checkpoint.load(self.out / CHECKPOINT, self._configuration)
-        state, tensors = checkpoint.state, checkpoint.tensors
+        path = self.out / CHECKPOINT
+        checkpoint = Checkpoint.load(path, self._configuration)
+        try:
+            self._restore(checkpoint.state, checkpoint.tensors)
+        except (KeyError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise CheckpointError(
+                f"{path}: does not fit this network ({reason}); train into another folder"
+            ) from None
+
+    def _restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Put weights, what the optimiser keeps and counts in the place of those that are here."""
         self.step, self.seconds = state["step"], state["seconds"]
         if state["best_score"] is not None:
             self.best_score, self.best_epoch = state["best_score"], state["best_epoch"]
@@ -438,8 +464,12 @@ def _under(prefix: str, tensors: Any) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _precision(settings: Settings, device: torch.device, mode: parallel.Mode | None) -> torch.dtype:
-    """The type that the backbone computes in. bfloat16 gains nothing on a CPU: see docs/training.md."""
+def precision(settings: Settings, device: torch.device, mode: parallel.Mode | None) -> torch.dtype:
+    """The type that the backbone computes in. bfloat16 gains nothing on a CPU: see docs/training.md.
+
+    Raises:
+        InputError: fp16 where gradients cannot be scaled.
+    """
     if settings.precision == "auto":
         return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[settings.precision]

@@ -21,3 +21,5 @@ class Trained:
     skipped: Mapping[str, str]
     """Name and reason of every picture left out."""
     seconds: float
+    n_unlabelled: int = 0
+    """Pictures without labels that it learned from beside the others."""

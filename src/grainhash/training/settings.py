@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from typing import Any, Literal
 from grainhash.codes import check_n_bits
 from grainhash.errors import InputError
 from grainhash.training.augment import Augmentation
+from grainhash.training.data import check_share
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 BatchNorm = Literal["train", "frozen"]
@@ -59,6 +61,7 @@ class Settings:
     """Whether the backbone's batch norm takes the statistics of the batch or those that it came with."""
     precision: Precision = "auto"
     validation: float = 0.1
+    """Share of the pictures to keep back to judge by."""
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -66,8 +69,12 @@ class Settings:
         check_n_bits(self.n_bits)
         if self.batch_size < 2 or self.epochs < 1:
             raise InputError(f"{self.epochs} epochs of batches of {self.batch_size} cannot be trained on")
-        if min(self.learning_rate, self.head_learning_rate, self.weight_decay, self.clip, self.patience) < 0:
+        rates = (self.learning_rate, self.head_learning_rate, self.weight_decay, self.clip, self.patience)
+        if not all(0 <= rate < math.inf for rate in rates):
             raise InputError("rates, weight decay, clip and patience are 0 or more")
+        if self.hidden < 1 or self.seed < 0:
+            raise InputError(f"{self.hidden} hidden units and the seed {self.seed} cannot be trained with")
+        check_share(self.validation)
         if not (0 <= self.warm_up < 1 and 0 <= self.average < 1 and 0 <= self.freeze <= 1):
             raise InputError("warm-up and average are 0 to below 1, the share to freeze is 0 to 1")
         if self.input_size is not None and self.input_size < 32:
