@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -254,12 +255,14 @@ def test_numbers_are_those_of_the_benchmarks(name: str):
             )
 
 
-def test_the_page_on_performance_is_that_of_its_results(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("parts", ["hamming_parts", "quality_parts"])
+def test_a_page_of_figures_is_that_of_its_results(parts: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    from hamming_parts.page import filled
-
-    page = _read("docs/performance.md")
-    assert page == filled(page, json.loads((RESULTS / "hamming.json").read_text(encoding="utf-8")))
+    page = import_module(f"{parts}.page").PAGE
+    text = page.path.read_text(encoding="utf-8")
+    results = (RESULTS / f"{page.benchmark}.json").read_text(encoding="utf-8")
+    assert text.count(":begin -->") == len(page.parts)
+    assert text == page.filled(text, json.loads(results))
 
 
 def test_both_readmes_show_the_same_numbers():

@@ -9,7 +9,7 @@ from grainhash.errors import InputError, LabelsError
 from grainhash.evaluation import mean_average_precision
 from grainhash.labels import Labels
 from grainhash.methods import method
-from grainhash.self_training import self_train, vote
+from grainhash.self_training import self_train, surely_labelled, vote
 
 CLASSES, DIM, APART = 4, 64, 2.5
 
@@ -45,18 +45,15 @@ def test_pictures_without_labels_make_better_codes(name: str, settings: dict[str
 
 def test_what_neighbours_do_not_agree_on_is_left_out() -> None:
     known, ids = blobs(64, seed=1)
-    between = np.stack(
-        [known[ids == a].mean(axis=0) + known[ids == b].mean(axis=0) for a, b in [(0, 1), (2, 3)]]
+    others, truth = blobs(1000, seed=2)
+    labels, function = Labels.single(ids), method("cca-itq")(16).fit(known, ids).function
+    some, sure = (
+        surely_labelled(function, known, labels, others, agreement=agreement) for agreement in (0.5, 0.99)
     )
-    clear, _ = blobs(8, seed=2)
-    taken = self_train(
-        method("cca-itq")(16),
-        known,
-        Labels.single(ids),
-        np.concatenate([between / 2, clear]).astype(np.float32),
-    )
-    assert not set(taken.rows.tolist()) & {0, 1}
-    assert len(taken.rows) > 0
+    assert 0 < len(sure.rows) < len(some.rows)
+    assert set(sure.rows) <= set(some.rows)
+    right = [(taken.labels.ids == truth[taken.rows]).mean() for taken in (some, sure)]
+    assert right[0] < right[1]
 
 
 def test_several_views_of_each_picture() -> None:

@@ -360,6 +360,25 @@ def test_resumed_as_if_never_interrupted(
     ]
 
 
+def test_statistics_are_averaged_with_the_weights_that_they_are_of(
+    pictures: LabelledPictures, tmp_path: Path
+) -> None:
+    with pytest.raises(Interrupted):
+        train(
+            pictures,
+            tmp_path,
+            replace(SETTINGS, average=0.9),
+            running=Running(n_threads=2, checkpoint_every=1),
+            progress=interrupt_after(3),
+        )
+    tensors = _tensors(tmp_path / CHECKPOINT)
+    for name, start in tiny_backbone().state_dict().items():
+        if "running" in name:
+            last, mean = (tensors[f"{kind}.backbone.{name}"] for kind in ("model", "average"))
+            assert not torch.equal(mean, last)
+            assert not torch.equal(mean, start)
+
+
 def test_a_checkpoint_of_another_training_is_refused(pictures: LabelledPictures, tmp_path: Path) -> None:
     running = Running(n_threads=2, checkpoint_every=1)
     with pytest.raises(Interrupted):

@@ -133,7 +133,7 @@ class Training:
         self.optimiser = torch.optim.AdamW(self._groups())
         self.scaler = GradScaler(device.type, enabled=self.dtype == torch.float16)
         self.average = {
-            name: weight.detach().clone() for name, weight in self._weights().items() if settings.average
+            name: tensor.detach().clone() for name, tensor in self._averaged().items() if settings.average
         }
         self.best: dict[str, Tensor] = {}
         self.best_score = -math.inf
@@ -156,6 +156,16 @@ class Training:
             for name, weight in module.named_parameters()
             if weight.requires_grad
         }
+
+    def _averaged(self) -> dict[str, Tensor]:
+        """What is averaged: the weights, and the statistics of batch norms, which go with them."""
+        statistics = {
+            f"{part}.{name}": buffer
+            for part in ("backbone", "head")
+            for name, buffer in self._modules[part].named_buffers()
+            if buffer.is_floating_point()
+        }
+        return {**self._weights(), **statistics}
 
     def _groups(self) -> list[dict[str, Any]]:
         """Backbone apart from the rest, and weights that decay apart from those that do not."""
@@ -241,19 +251,23 @@ class Training:
     @torch.no_grad()
     def _follow(self) -> None:
         """Move the average of the weights towards them, faster at first."""
+        if not self.average:
+            return
         decay = min(self.settings.average, (1 + self.step) / (10 + self.step))
-        weights = self._weights()
+        now = self._averaged()
         for name, mean in self.average.items():
-            mean.lerp_(weights[name], 1 - decay)
+            mean.lerp_(now[name], 1 - decay)
 
     @torch.no_grad()
     def _swap_average(self) -> None:
         """Put the average in the weights' place; a second call puts them back."""
-        weights = self._weights()
+        if not self.average:
+            return
+        now = self._averaged()
         for name, mean in self.average.items():
-            weight = weights[name].clone()
-            weights[name].copy_(mean)
-            mean.copy_(weight)
+            kept = now[name].clone()
+            now[name].copy_(mean)
+            mean.copy_(kept)
 
     # --- all steps ---
 

@@ -52,7 +52,8 @@ class Settings:
     clip: float = 5.0
     """Largest norm of all gradients together; 0 for none."""
     average: float = 0.0
-    """Decay of the exponential moving average of the weights that is judged and kept; 0 for none."""
+    """Decay of the exponential moving average of weights and batch-norm statistics that is judged and kept; 0
+    for none."""
     patience: int = 0
     """Epochs without a better validation score before the training ends; 0 for never."""
     freeze: float = 0.0
