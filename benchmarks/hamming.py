@@ -81,9 +81,9 @@ def main() -> None:
     options = arguments()
     folder = options.out or RESULTS
     if options.report:
-        from hamming_parts.page import report
+        from hamming_parts.page import PAGE
 
-        report(folder / "hamming.json", options.out)
+        PAGE.report(folder, options.out)
         return
     figures = earlier_figures(folder / "hamming.json", options)
     scale = QUICK if options.quick else FULL

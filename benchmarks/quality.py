@@ -1,26 +1,32 @@
-"""Every method of hashing on the same frozen features, over several seeds.
+"""Every method of hashing on the same frozen features, over several seeds; networks; training end to end.
 
-    python benchmarks/quality.py [--quick] [--only STAGE] [--out FOLDER]
+    python benchmarks/quality.py [--quick] [--only STAGE] [--report] [--out FOLDER]
 
 The stages:
 
-- unsupervised: CIFAR-10, the 10,000 test pictures ask, the 50,000 others are searched and learned from
-  without their labels; mAP@1000. R-MAC features.
+- fitting: how long the heads of the two defaults take on 50,000 cached features.
+- unsupervised: CIFAR-10, 2,000 of the 10,000 test pictures ask, the 50,000 others are searched and learned
+  from without their labels; mAP@1000. R-MAC features.
 - supervised: CIFAR-10, protocol `cifar10-1`: 1,000 queries, 59,000 searched, of which 5,000 to learn from,
   drawn anew for each seed; mAP over all. Average pooling, R-MAC and a middle layer, learned from mirrored
-  pictures, too.
-  Nested codes are fitted once and cut; beside them codes of each length fitted for that length alone.
-- caltech101, fashion-mnist: 64 bits, the same features. Caltech-101 has parts of its own; Fashion-MNIST has
-  the sizes of `cifar10-1`.
+  pictures, too. Nested codes are fitted once and cut.
+- heads: the losses of others with the wider, more regularised head that nested codes have, at 64 bits; in all
+  other stages they have the default one.
+- unlabelled: `supervised`, learned also from the 54,000 pictures of the database that have no label.
+- caltech101, fashion-mnist: 64 bits, the same features. Caltech-101 has parts of its own; of Fashion-MNIST
+  1,000 pictures ask, 19,000 are searched, of which 5,000 to learn from.
 - joint: what several hash functions side by side, and votes over hash tables, gain at 64 bits.
-- fitting: how long a head takes on 50,000 cached features.
+- networks: EfficientNet-Lite0, 1 and 2, average pooling and R-MAC, without labels.
+- end-to-end-cifar10-2, end-to-end-cifar10-1: network and head trained together, 64 bits. An hour each on two
+  cores, with 50,000 and 5,000 pictures to learn from.
 
 Average precision is over the relevant items found, and an expectation over ties. Settings of the methods come
 from splits of training pictures, and those without labels from queries of CIFAR-10's train part. Features,
 and how they are scaled, were chosen on 1,000 queries of another draw from CIFAR-10; one in fifty of those is
 also a query of each seed here. Features come from the shipped network and are kept in `build/features`; the
 first run computes them (about ten minutes on two cores). `--only` measures one stage again and keeps the
-others. The pictures are not part of this repository: what is not there is not measured.
+others, also those that another process measures meanwhile. The pictures are not part of this repository: what
+is not there is not measured.
 """
 
 from __future__ import annotations
@@ -28,27 +34,35 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from harness import RESULTS, earlier_figures, parser, write
+from quality_parts.end_to_end import end_to_end
 from quality_parts.judged import Judge, Results, fitted
-from quality_parts.material import POOLED, RMAC, material
+from quality_parts.material import POOLED, RMAC, SEEDS, material
+from quality_parts.networks import networks
 from quality_parts.targets import targets
 
 from grainhash.hashing.method import HashMethod
 from grainhash.joint import Joint, Part
 from grainhash.methods import METHODS, method
+from grainhash.self_training import self_train
 from grainhash.tables import HashTables
+from grainhash.training.allocator import keep_freed_memory
 
-SEEDS = (0, 1, 2)
 LENGTHS = (16, 32, 64, 128)
 SHALLOW = ("lsh", "pca-sign", "spectral", "itq", "knnh")
 UNSUPERVISED = ("bihalf", "cibhash")
 PEERS = ("dpsh", "hashnet", "dsh", "greedyhash", "csq", "orthohash")
+NESTED_HEAD = {"hidden": 1024, "dropout": 0.7, "noise": 0.5}
+ALONE = {**NESTED_HEAD, "margin": 0.4, "centres": "nested"}
+"""With OrthoHash: nested codes without the prefixes."""
 OTHER_DATA_BITS = 64
-ASYMMETRIC_QUERIES = 1000
+UNSUPERVISED_QUERIES = 2000
+JOINT_QUERIES = 1000
 FITTED_ROWS = 50_000
 QUICK_EPOCHS = 2
 
@@ -56,7 +70,13 @@ QUICK_EPOCHS = 2
 def main() -> None:
     """Measure, write the results, and say which targets were met."""
     options = arguments()
-    figures = earlier_figures((options.out or RESULTS) / "quality.json", options)
+    keep_freed_memory()
+    if options.report:
+        from quality_parts.page import PAGE
+
+        PAGE.report(options.out or RESULTS, options.out)
+        return
+    figures: dict[str, Any] = {}
     for name in options.only or STAGES:
         started = perf_counter()
         measured = STAGES[name](options.quick)
@@ -69,8 +89,9 @@ def main() -> None:
     write_results(options, figures)
 
 
-def write_results(options: argparse.Namespace, figures: dict[str, Any]) -> None:
-    """The results so far."""
+def write_results(options: argparse.Namespace, measured: dict[str, Any]) -> None:
+    """The results so far, and with `--only` those that are there already."""
+    figures = earlier_figures((options.out or RESULTS) / "quality.json", options) | measured
     write(
         options,
         "quality",
@@ -85,6 +106,7 @@ def arguments() -> argparse.Namespace:
     """The options of every benchmark, and those of this one."""
     options = parser(__doc__)
     options.add_argument("--only", action="append", choices=list(STAGES), help="measure this stage")
+    options.add_argument("--report", action="store_true", help="measure nothing; write page and picture")
     return options.parse_args()
 
 
@@ -98,6 +120,7 @@ def unsupervised(quick: bool) -> dict[str, Any] | None:
         return None
     seeds, lengths = scale(quick)
     features, split = data.rmac, data.split(0)
+    split = split.only_queries(min(UNSUPERVISED_QUERIES, len(split.query)), seed=0)
     judge = Judge(split, data.labels, at=1000)
     learned_from = features[split.training]
     results = Results(1000)
@@ -109,12 +132,11 @@ def unsupervised(quick: bool) -> dict[str, Any] | None:
                 fit, seconds = fitted(new(name, n_bits, seed, quick=quick), learned_from, None)
                 results.add(name, n_bits, judge.prefixes(fit, features, [n_bits])[n_bits], seconds)
         results.show(name)
-    few = Judge(split.only_queries(min(ASYMMETRIC_QUERIES, len(split.query)), seed=0), data.labels, at=1000)
     for seed in seeds:
         nested, seconds = fitted(
             new("nested-neighbours", max(lengths), seed, quick=quick), learned_from, None
         )
-        add_nested(results, "nested-neighbours", judge, few, nested, features, lengths, seconds)
+        add_nested(results, "nested-neighbours", judge, nested, features, lengths, seconds)
     return results.to_json()
 
 
@@ -131,18 +153,63 @@ def supervised(quick: bool) -> dict[str, Any] | None:
         views, labels = data.to_learn_from(split)
         results.add("floats, centred cosine", "floats", judge.floats(data.plain))
         nested, seconds = fitted(new("nested", max(lengths), seed, quick=quick), views, labels)
-        add_nested(results, "nested", judge, judge, nested, data.plain, lengths, seconds)
+        add_nested(results, "nested", judge, nested, data.plain, lengths, seconds)
+        losses = {name: (name, {}) for name in PEERS} | {
+            "nested, for this length alone": ("orthohash", ALONE)
+        }
         for n_bits in lengths:
-            for name in ("nested", *PEERS):
-                fit, seconds = fitted(new(name, n_bits, seed, quick=quick), views, labels)
-                shown = "nested, for this length alone" if name == "nested" else name
+            for shown, (name, head) in losses.items():
+                fit, seconds = fitted(new(name, n_bits, seed, quick=quick, **head), views, labels)
                 results.add(shown, n_bits, judge.prefixes(fit, data.plain, [n_bits])[n_bits], seconds)
-        for n_bits in lengths:
             fit, seconds = fitted(new("itq", n_bits, seed, quick=quick), data.plain[split.database], None)
             results.add("itq", n_bits, judge.prefixes(fit, data.plain, [n_bits])[n_bits], seconds)
-    for name in results.values:
-        results.show(name)
+        for name in results.values:
+            results.show(name)
     return results.to_json()
+
+
+def unlabelled(quick: bool) -> dict[str, Any] | None:
+    """What the database's pictures without labels add to `supervised`."""
+    data = material("cifar10-1", quick=quick)
+    if data is None:
+        return None
+    seeds, lengths = scale(quick)
+    results = Results(None)
+    taken: list[dict[str, int]] = []
+    for seed in seeds:
+        split = data.split(seed)
+        judge = Judge(split, data.labels, at=None)
+        views, labels = data.to_learn_from(split)
+        others = np.setdiff1d(split.database, split.training)
+        twice = np.broadcast_to(data.plain[others], (2, len(others), data.plain.shape[1]))
+        nested = new("nested", max(lengths), seed, quick=quick)
+        started = perf_counter()
+        known = self_train(nested, views, labels, twice)
+        seconds = perf_counter() - started
+        for n_bits, value in judge.prefixes(nested, data.plain, lengths).items():
+            results.add("nested, self-trained", n_bits, value, seconds)
+        right = int((known.labels.ids == data.labels.ids[others[known.rows]]).sum())
+        taken.append({"of": len(others), "taken": len(known.rows), "right": right})
+        results.show("nested, self-trained")
+    return {**results.to_json(), "pseudo_labels": taken}
+
+
+def heads(quick: bool) -> dict[str, Any] | None:
+    """The losses of others with the head of nested codes, on the splits of `supervised`."""
+    data = material("cifar10-1", quick=quick)
+    if data is None:
+        return None
+    seeds, _ = scale(quick)
+    results = Results(None)
+    for seed in seeds:
+        split = data.split(seed)
+        judge = Judge(split, data.labels, at=None)
+        views, labels = data.to_learn_from(split)
+        for name in PEERS:
+            fit, seconds = fitted(new(name, 64, seed, quick=quick, **NESTED_HEAD), views, labels)
+            results.add(name, 64, judge.prefixes(fit, data.plain, [64])[64], seconds)
+            results.show(name)
+    return {"head": NESTED_HEAD, **results.to_json()}
 
 
 def other_data(name: str) -> Callable[[bool], dict[str, Any] | None]:
@@ -178,7 +245,7 @@ def joint(quick: bool) -> dict[str, Any] | None:
         return None
     seeds, _ = scale(quick)
     split = data.split(0)
-    split = split.only_queries(min(ASYMMETRIC_QUERIES, len(split.query)), seed=0)
+    split = split.only_queries(min(JOINT_QUERIES, len(split.query)), seed=0)
     judge = Judge(split, data.labels, at=1000)
     learned_from, searched = data.plain[split.training], data.rmac[split.database]
     codes = {
@@ -223,7 +290,7 @@ def fitting(quick: bool) -> dict[str, Any] | None:
     rows = np.sort(np.random.default_rng(0).permutation(len(data.plain))[:FITTED_ROWS])
     features, labels = data.plain[rows], data.labels.take(rows)
     seconds = {}
-    for name in ("nested", *PEERS, *UNSUPERVISED, "nested-neighbours"):
+    for name in ("nested", "nested-neighbours"):
         learned_from = (features, labels) if method(name).needs_labels else (features, None)
         seconds[name] = round(fitted(new(name, 64, 0, quick=quick), *learned_from)[1], 1)
         print(f"  {name}: {seconds[name]} s", flush=True)
@@ -234,9 +301,14 @@ STAGES: dict[str, Callable[[bool], dict[str, Any] | None]] = {
     "fitting": fitting,
     "unsupervised": unsupervised,
     "supervised": supervised,
+    "heads": heads,
+    "unlabelled": unlabelled,
     "caltech101": other_data("caltech101"),
     "fashion-mnist": other_data("fashion-mnist"),
     "joint": joint,
+    "networks": networks,
+    "end-to-end-cifar10-2": partial(end_to_end, "cifar10-2"),
+    "end-to-end-cifar10-1": partial(end_to_end, "cifar10-1"),
 }
 
 
@@ -245,18 +317,18 @@ def scale(quick: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return (SEEDS[:1], LENGTHS[:2]) if quick else (SEEDS, LENGTHS)
 
 
-def new(name: str, n_bits: int, seed: int, *, quick: bool) -> HashMethod:
-    """A method with its default settings, but for a training cut short with --quick."""
+def new(name: str, n_bits: int, seed: int, *, quick: bool, **head: Any) -> HashMethod:
+    """A method with its default settings, but for its head, and for a training cut short with --quick."""
     is_deep = METHODS[name].startswith("grainhash.learning")
-    return method(name)(n_bits, seed=seed, **({"epochs": QUICK_EPOCHS} if quick and is_deep else {}))
+    return method(name)(n_bits, seed=seed, **head, **({"epochs": QUICK_EPOCHS} if quick and is_deep else {}))
 
 
-def add_nested(results, name, judge, few, nested, features, lengths, seconds) -> None:
-    """A nested code at every length; and what asymmetric order gains, on the queries of `few`."""
-    for n_bits, value in judge.prefixes(nested, features, lengths).items():
+def add_nested(results, name, judge, nested, features, lengths, seconds) -> None:
+    """A nested code at every length, and what asymmetric order gains."""
+    plain = judge.prefixes(nested, features, lengths)
+    for n_bits, value in plain.items():
         results.add(name, n_bits, value, seconds)
-    plain = few.prefixes(nested, features, lengths)
-    for n_bits, value in few.asymmetric(nested, features, lengths).items():
+    for n_bits, value in judge.asymmetric(nested, features, lengths).items():
         results.add(f"{name}, gain of asymmetric order", n_bits, value - plain[n_bits])
     results.show(name)
 

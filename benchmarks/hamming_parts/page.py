@@ -1,21 +1,14 @@
-"""docs/performance.md from the results: every number between markers is written here, and nothing else is.
-
-`<!-- NAME:begin -->` and `<!-- NAME:end -->` bound a part of the page; `PARTS` says what belongs there.
-"""
+"""What fills docs/performance.md."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
 
-from hamming_parts.data import ROOT
+from pages import ROOT, Document, Page, table, table_of_targets, three_digits, where_measured
+
+from hamming_parts.plots import draw
 from hamming_parts.targets import COMPARED, collections, largest, worst_auto
-
-PAGE = ROOT / "docs" / "performance.md"
-Document = dict[str, Any]
 
 NAMES = {
     "scan": "scan",
@@ -29,48 +22,13 @@ NAMES = {
 """Ways as the page calls them."""
 
 
-def report(results: Path, out: Path | None) -> None:
-    """Write the page and its pictures: in docs, or as a draft into `out`."""
-    from hamming_parts.plots import draw
-
-    if not results.exists():
-        raise SystemExit(f"{results} is missing; run: python benchmarks/hamming.py")
-    document = json.loads(results.read_text())
-    if document["quick"] and out is None:
-        raise SystemExit(f"{results} is of a quick run; for a draft of the page add --out FOLDER")
-    page = PAGE if out is None else out / PAGE.name
-    page.write_text(filled(PAGE.read_text(encoding="utf-8"), document), encoding="utf-8")
-    images = page.parent / "images"
-    images.mkdir(exist_ok=True)
-    for image in draw(document["figures"], images):
-        print(f"wrote {image}")
-    print(f"wrote {page}")
-
-
-def filled(page: str, document: Document) -> str:
-    """The page with every part between markers made anew."""
-
-    def replace(match: re.Match[str]) -> str:
-        begin, name, end = match[1], match[2], match[3]
-        return f"{begin}\n{PARTS[name](document)}\n{end}"
-
-    markers = re.compile(r"(<!-- (\w+):begin -->)\n.*?(<!-- \2:end -->)", re.DOTALL)
-    return markers.sub(replace, page)
-
-
 # The parts
 
 
 def measured(document: Document) -> str:
     """When, where and with what."""
-    machine, versions, figures = document["machine"], document["versions"], document["figures"]
-    dates = sorted({stage["date"] for stage in figures.values() if isinstance(stage, dict)})
-    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    peers = ", ".join(f"{name} {versions[name]}" for name in ("faiss-cpu", "usearch", "numpy"))
-    return (
-        f"Measured {when} on {machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']:.0f} GB, "
-        f"{machine['system']}, with grainhash's `{figures['kernel']}` kernel, {peers}."
-    )
+    kernel = f"grainhash's `{document['figures']['kernel']}` kernel"
+    return where_measured(document, ("faiss-cpu", "usearch", "numpy"), kernel)
 
 
 def expected(document: Document) -> str:
@@ -99,7 +57,7 @@ def expected(document: Document) -> str:
         "2 threads",
         "times FAISS Flat, batches, 1 thread",
     ]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def latency(document: Document) -> str:
@@ -133,7 +91,7 @@ def latency_more(document: Document) -> str:
         "k = 100: scan, 1 thread",
         "FAISS Flat, 1 thread",
     ]
-    return _table([*WHICH, *head], rows)
+    return table([*WHICH, *head], rows)
 
 
 def throughput(document: Document) -> str:
@@ -171,7 +129,7 @@ def throughput_more(document: Document) -> str:
         "k = 100: scan, 256, 1 thread",
         "FAISS Flat, 256, 1 thread",
     ]
-    return _table([*WHICH, *head], rows)
+    return table([*WHICH, *head], rows)
 
 
 def _by_way(document: Document, group: str, ways: Sequence[str], shown: Callable[[float], str]) -> str:
@@ -185,7 +143,7 @@ def _by_way(document: Document, group: str, ways: Sequence[str], shown: Callable
     columns = [way for way in ways if way in used]
     cells = [[shown(seconds[way]) if way in seconds else "" for way in columns] for _, seconds in rows]
     head = [*WHICH, *(NAMES[way] for way in columns)]
-    return _table(head, [[*which, *row] for (which, _), row in zip(rows, cells, strict=True)])
+    return table(head, [[*which, *row] for (which, _), row in zip(rows, cells, strict=True)])
 
 
 WHICH = ("codes", "how many", "bits")
@@ -229,7 +187,7 @@ def plans(document: Document) -> str:
         "with tables",
         "tables built in",
     ]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def auto_worst(document: Document) -> str:
@@ -263,7 +221,7 @@ def groups(document: Document) -> str:
         "times the plain scan's time, 1 thread",
         "2 threads",
     ]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def recall(document: Document) -> str:
@@ -281,7 +239,7 @@ def recall(document: Document) -> str:
                     f"{entry['build_seconds']:.2g} s",
                 ]
             )
-    return _table(["bits", "index", "setting", "recall@10", "queries a second", "built in"], rows)
+    return table(["bits", "index", "setting", "recall@10", "queries a second", "built in"], rows)
 
 
 def growth(document: Document) -> str:
@@ -300,7 +258,7 @@ def growth(document: Document) -> str:
     ]
     one, batch = (f"one query: {NAMES['scan']}", f"queries a second in batches of 256: {NAMES['scan']}")
     others = [NAMES[way] for way in ways[1:]]
-    return _table(["codes", "bits", "how many", one, *others, batch, *others], rows)
+    return table(["codes", "bits", "how many", one, *others, batch, *others], rows)
 
 
 def mapped(document: Document) -> str:
@@ -328,16 +286,12 @@ def mapped(document: Document) -> str:
             [f"one query once all is in memory, {name}", _milliseconds(warm["auto"])],
             [f"the scan, {name}", f"{_milliseconds(warm['scan'])}: {_times(warm['times_scan'])}"],
         ]
-    return _table([f"{_count(figures['n'])} {figures['data']} codes of {figures['n_bits']} bits", ""], rows)
+    return table([f"{_count(figures['n'])} {figures['data']} codes of {figures['n_bits']} bits", ""], rows)
 
 
 def targets(document: Document) -> str:
     """What was asked and what came out."""
-    rows = [
-        [_words(entry["name"]), entry["target"], f"{entry['value']:.3g}", "yes" if entry["met"] else "**no**"]
-        for entry in document["targets"]
-    ]
-    return _table(["target", "asked", "measured", "met"], rows)
+    return table_of_targets(document, _words)
 
 
 PARTS: dict[str, Callable[[Document], str]] = {
@@ -356,13 +310,10 @@ PARTS: dict[str, Callable[[Document], str]] = {
     "targets": targets,
 }
 
+PAGE = Page(ROOT / "docs" / "performance.md", "hamming", PARTS, draw)
+
 
 # Words and numbers
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _count(n: int) -> str:
@@ -370,29 +321,23 @@ def _count(n: int) -> str:
 
 
 def _milliseconds(seconds: float) -> str:
-    return f"{_three_digits(seconds * 1e3)} ms"
+    return f"{three_digits(seconds * 1e3)} ms"
 
 
 def _per_second(value: float) -> str:
-    return _three_digits(value)
+    return three_digits(value)
 
 
 def _times(value: float) -> str:
-    return f"{_three_digits(value)} x"
+    return f"{three_digits(value)} x"
 
 
 def _bytes(n: float) -> str:
     for unit in ("bytes", "KB", "MB"):
         if n < 1000:
-            return f"{_three_digits(n)} {unit}"
+            return f"{three_digits(n)} {unit}"
         n /= 1000
-    return f"{_three_digits(n)} GB"
-
-
-def _three_digits(value: float) -> str:
-    """Three significant digits, without an exponent."""
-    rounded = float(f"{value:.3g}")
-    return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:.3g}"
+    return f"{three_digits(n)} GB"
 
 
 def _words(text: str) -> str:

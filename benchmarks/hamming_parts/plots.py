@@ -1,9 +1,4 @@
-"""The pictures of docs/performance.md.
-
-They are read on a light page and on a dark one, and by people who see fewer colours: the background is
-transparent, text and axes are a grey that stands out from both, and every line has a marker beside its
-colour, most of which are Okabe and Ito's.
-"""
+"""The pictures of docs/performance.md."""
 
 from __future__ import annotations
 
@@ -12,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hamming_parts.targets import largest
+from pages import GREY, draw_all, finish, panels_in_a_row
 
-GREY = "#7a7f87"
-PANEL = 4.6, 3.9
-"""Inches, width and height, of one panel."""
+from hamming_parts.targets import largest
 
 
 @dataclass(frozen=True)
@@ -50,20 +43,8 @@ LOOKS = {
 
 def draw(figures: dict[str, Any], folder: Path) -> Iterator[Path]:
     """Draw what has been measured; yields the files written."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    for name, picture in (
-        ("latency", latency),
-        ("throughput", throughput),
-        ("recall", recall),
-        ("growth", growth),
-    ):
-        figure = picture(figures)
-        if figure is not None:
-            path = folder / f"hamming-{name}.png"
-            figure.savefig(path, dpi=150, transparent=True, metadata={"Software": None})
-            yield path
+    pictures = {"latency": latency, "throughput": throughput, "recall": recall, "growth": growth}
+    yield from draw_all({f"hamming-{name}": picture for name, picture in pictures.items()}, figures, folder)
 
 
 def latency(figures: dict[str, Any]) -> Any:
@@ -83,7 +64,7 @@ def _by_width(figures: dict[str, Any], group: str, ways: Sequence[str], unit: st
     stages = [stage for stage in ("uniform", "clustered") if stage in figures]
     if not stages:
         return None
-    figure, panels = _panels(len(stages))
+    figure, panels = panels_in_a_row(len(stages))
     for panel, stage in zip(panels, stages, strict=True):
         results = [result for _, result in largest(figures, stage)]
         for way in ways:
@@ -99,7 +80,7 @@ def _by_width(figures: dict[str, Any], group: str, ways: Sequence[str], unit: st
         panel.set_xticks([r["n_bits"] for r in results], [str(r["n_bits"]) for r in results])
         panel.minorticks_off()
     panels[0].set_ylabel(unit)
-    _finish(figure, panels)
+    finish(figure, panels)
     return figure
 
 
@@ -108,7 +89,7 @@ def growth(figures: dict[str, Any]) -> Any:
     if "growth" not in figures:
         return None
     found = figures["growth"]["panels"]
-    figure, panels = _panels(len(found))
+    figure, panels = panels_in_a_row(len(found))
     for panel, result in zip(panels, found, strict=True):
         for way in ("faiss-flat", "scan", "auto"):
             points = [(int(n), seconds["one"][way] * 1e3) for n, seconds in result["seconds"].items()]
@@ -122,7 +103,7 @@ def growth(figures: dict[str, Any]) -> Any:
         panel.set_xscale("log")
         panel.set_yscale("log")
     panels[0].set_ylabel("milliseconds a query")
-    _finish(figure, panels)
+    finish(figure, panels)
     return figure
 
 
@@ -131,7 +112,7 @@ def recall(figures: dict[str, Any]) -> Any:
     if "recall" not in figures:
         return None
     found = figures["recall"]["widths"]
-    figure, panels = _panels(len(found), sharex=False)
+    figure, panels = panels_in_a_row(len(found), sharex=False)
     for panel, result in zip(panels, found, strict=True):
         for index in dict.fromkeys(entry["index"] for entry in result["entries"]):
             entries = [entry for entry in result["entries"] if entry["index"] == index]
@@ -140,18 +121,8 @@ def recall(figures: dict[str, Any]) -> Any:
         panel.set_xlabel("recall@10")
         panel.set_yscale("log")
     panels[0].set_ylabel("queries a second, one thread")
-    _finish(figure, panels)
+    finish(figure, panels)
     return figure
-
-
-def _panels(n: int, *, sharex: bool = True) -> tuple[Any, list[Any]]:
-    """A row of panels that share their axes, the horizontal one if asked."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(
-        1, n, figsize=(PANEL[0] * n, PANEL[1]), sharex=sharex, sharey=True, squeeze=False
-    )
-    return figure, list(axes[0])
 
 
 def _line(panel: Any, way: str, points: Sequence[tuple[float, float]]) -> None:
@@ -166,28 +137,3 @@ def _line(panel: Any, way: str, points: Sequence[tuple[float, float]]) -> None:
         label=look.label,
         zorder=4 if look.label.startswith("grainhash") else 3,
     )
-
-
-def _finish(figure: Any, panels: Sequence[Any]) -> None:
-    """Grey axes, a faint grid, and one legend of all names below the panels."""
-    named = {}
-    for panel in panels:
-        panel.grid(color=GREY, alpha=0.25, linewidth=0.8)
-        panel.tick_params(which="both", colors=GREY, labelsize=10)
-        panel.xaxis.label.set(color=GREY, size=11)
-        panel.yaxis.label.set(color=GREY, size=11)
-        panel.title.set(color=GREY, size=11)
-        for spine in panel.spines.values():
-            spine.set_visible(False)
-        lines, labels = panel.get_legend_handles_labels()
-        named |= dict(zip(labels, lines, strict=True))
-    figure.legend(
-        named.values(),
-        named.keys(),
-        loc="lower center",
-        ncols=min(4, len(named)),
-        frameon=False,
-        labelcolor=GREY,
-    )
-    rows = -(-len(named) // 4)
-    figure.tight_layout(rect=(0, 0.02 + 0.065 * rows, 1, 1))

@@ -52,10 +52,10 @@ class Results:
             },
         }
 
-    def show(self, name: str) -> None:
+    def show(self, name: str, *, before: str = "") -> None:
         """One line of the table."""
         cells = (f"{n_bits}: {mean(values):.4f}" for n_bits, values in self.values[name].items())
-        print(f"  {name:<32}" + "  ".join(cells), flush=True)
+        print(f"  {before + name:<32}" + "  ".join(cells), flush=True)
 
 
 class Judge:

@@ -16,14 +16,20 @@ from grainhash.encoder import Encoder
 from grainhash.evaluation.protocols import OWN, PROTOCOLS, Protocol, Split
 from grainhash.labelled import LabelledPictures, read_labelled
 from grainhash.labels import Labels
+from grainhash.training.data import Material as Gathered
 from grainhash.training.data import gather
-from grainhash.training.features import cached_features
+from grainhash.training.features import View, cached_features
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT.parent / "shared" / "data"
+CIFAR10 = PICTURES / "cifar10.parquet"
+CALTECH101 = PICTURES / "caltech101.parquet"
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package dataset-fashion-mnist puts its files."""
+FASHION_A_CLASS = 2000
 CACHE = ROOT / "build" / "features"
+
+SEEDS = (0, 1, 2)
 
 FEATURES = "pooled+map:rmac+mid:avg"
 POOLED, RMAC = (0, 1280), (1280, 2560)
@@ -43,9 +49,8 @@ class Material:
     plain: NDArray[np.float32]
     """`(n, 2672)`: average pooling and R-MAC of the last feature map, the mean of the last one at a sixteenth
     of the side, each scaled to length 1."""
-    mirrored: NDArray[np.float32]
-    """The same of the mirrored pictures."""
     protocol: Protocol
+    gathered: Gathered
 
     @property
     def rmac(self) -> NDArray[np.float32]:
@@ -55,7 +60,9 @@ class Material:
     def to_learn_from(self, split: Split) -> tuple[NDArray[np.float32], Labels]:
         """The training pictures as they are and mirrored, `(2, n, 2672)`, and their labels."""
         rows = split.training
-        return np.stack([self.plain[rows], self.mirrored[rows]]), self.labels.take(rows)
+        contents = tuple(self.gathered.contents[row] for row in rows)
+        learned_from = Gathered(self.gathered.pictures.take(rows), contents, {})
+        return np.stack([self.plain[rows], _features(learned_from, "mirrored")]), self.labels.take(rows)
 
     def split(self, seed: int) -> Split:
         """Who asks, who is learned from, who is searched."""
@@ -70,21 +77,15 @@ def material(name: str, *, quick: bool) -> Material | None:
         return None
     pictures = read(where)
     if quick:
-        pictures = _few(pictures)
-        protocol = replace(
-            protocol,
-            queries=protocol.queries and QUICK_PICTURES // 8,
-            training=protocol.training and QUICK_PICTURES // 4,
-        )
+        pictures, protocol = few(pictures, protocol)
     print(f"{name}: features of {len(pictures):,} pictures", flush=True)
     whole = replace(pictures, splits=None)
     gathered = gather(whole, name=name)
+    return Material(pictures.labels, pictures.splits, _features(gathered, "plain"), protocol, gathered)
+
+
+def _features(gathered: Gathered, view: View) -> NDArray[np.float32]:
     encoder = Encoder.load().with_features(FEATURES)
-    plain, mirrored = (_features(encoder, gathered, view) for view in ("plain", "mirrored"))
-    return Material(pictures.labels, pictures.splits, plain, mirrored, protocol)
-
-
-def _features(encoder, gathered, view) -> NDArray[np.float32]:
     rows, bad = cached_features(encoder, gathered, CACHE, view=view)
     if bad:
         raise SystemExit(f"pictures that cannot be read: {bad}")
@@ -92,13 +93,19 @@ def _features(encoder, gathered, view) -> NDArray[np.float32]:
     return np.concatenate([block / np.linalg.norm(block, axis=1, keepdims=True) for block in blocks], axis=1)
 
 
-def _few(pictures: LabelledPictures) -> LabelledPictures:
+def few(pictures: LabelledPictures, protocol: Protocol) -> tuple[LabelledPictures, Protocol]:
+    """A few pictures of a few classes, and the protocol with fewer of them."""
     rng = np.random.default_rng(0)
     ids = pictures.labels.ids
     chosen = [rng.permutation(np.flatnonzero(ids == c))[:QUICK_PICTURES] for c in range(QUICK_CLASSES)]
-    few = pictures.take(np.sort(np.concatenate(chosen)))
-    names = [few.labels.classes[c] for c in few.labels.ids]
-    return replace(few, labels=Labels.single(names))
+    taken = pictures.take(np.sort(np.concatenate(chosen)))
+    names = [taken.labels.classes[c] for c in taken.labels.ids]
+    smaller = replace(
+        protocol,
+        queries=protocol.queries and QUICK_PICTURES // 8,
+        training=protocol.training and QUICK_PICTURES // 4,
+    )
+    return replace(taken, labels=Labels.single(names)), smaller
 
 
 def _caltech(path: Path) -> LabelledPictures:
@@ -109,12 +116,15 @@ def _caltech(path: Path) -> LabelledPictures:
 
 
 def _fashion(folder: Path) -> LabelledPictures:
-    """Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017): 70,000 products of 28 x 28 pixels, as PNG."""
+    """Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017): products of 28 x 28 pixels, as PNG; the first 2,000 of
+    each of the ten classes."""
     parts = [
         (_idx(folder, f"{part}-images-idx3"), _idx(folder, f"{part}-labels-idx1"))
         for part in ("train", "t10k")
     ]
     pixels, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    chosen = np.sort(np.concatenate([np.flatnonzero(labels == c)[:FASHION_A_CLASS] for c in range(10)]))
+    pixels, labels = pixels[chosen], labels[chosen]
 
     def read(row: int) -> bytes:
         file = io.BytesIO()
@@ -133,17 +143,13 @@ def _idx(folder: Path, name: str) -> NDArray[np.uint8]:
 
 
 DATA_SETS: dict[str, tuple[Path, Callable[[Path], LabelledPictures], Protocol]] = {
-    "cifar10-unsupervised": (
-        PICTURES / "cifar10.parquet",
-        read_labelled,
-        PROTOCOLS["cifar10-unsupervised"],
-    ),
-    "cifar10-1": (PICTURES / "cifar10.parquet", read_labelled, PROTOCOLS["cifar10-1"]),
-    "caltech101": (PICTURES / "caltech101.parquet", _caltech, OWN),
+    "cifar10-unsupervised": (CIFAR10, read_labelled, PROTOCOLS["cifar10-unsupervised"]),
+    "cifar10-1": (CIFAR10, read_labelled, PROTOCOLS["cifar10-1"]),
+    "caltech101": (CALTECH101, _caltech, OWN),
     "fashion-mnist": (
         FASHION,
         _fashion,
-        replace(PROTOCOLS["cifar10-1"], name="fashion-mnist", n_pictures=70_000),
+        replace(PROTOCOLS["cifar10-1"], name="fashion-mnist", n_pictures=10 * FASHION_A_CLASS),
     ),
 }
-"""Where it is, how it is read, and its protocol: for Fashion-MNIST the sizes of `cifar10-1`."""
+"""Where it is, how it is read, and its protocol: for Fashion-MNIST queries and labels as in `cifar10-1`."""
