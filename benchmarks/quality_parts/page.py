@@ -12,6 +12,7 @@ from quality_parts.plots import LOOKS, draw
 LENGTHS = ("16", "32", "64", "128")
 SELF_TRAINED = "nested, self-trained"
 ALONE = "nested, for this length alone"
+FLOATS = "floats, centred cosine"
 GAIN = ", gain of asymmetric order"
 
 
@@ -93,7 +94,7 @@ def networks(document: Document) -> str:
             cells = []
             for data_set in ("caltech101", "cifar10"):
                 methods = figures[name][data_set]["methods"]
-                cells += [_value(_first(methods[f"{pooling}, floats, centred cosine"]))]
+                cells += [_value(_first(methods[f"{pooling}, {FLOATS}"]))]
                 cells += [_value(_first(methods[f"{pooling}, itq"]))]
             cost = slowest_of_all / figures[name]["pictures_per_second"]
             rows.append([name, pooling, str(figures[name]["input_size"]), f"{cost:.2f}", *cells])
@@ -166,8 +167,8 @@ def _by_length(stage: dict[str, Any]) -> str:
     names = [name for name in methods if name in LOOKS]
     names.sort(key=lambda name: -methods[name]["64"]["mean"])
     rows = [[_named(name), *_cells(methods[name])] for name in names]
-    floats = _value(methods["floats, centred cosine"]["floats"])
-    return table(["bits", *LENGTHS], [*rows, ["the features themselves, centred cosine", floats, "", "", ""]])
+    floats = _value(methods[FLOATS]["floats"])
+    return table(["bits", *LENGTHS], [*rows, [_named(FLOATS), floats, "", "", ""]])
 
 
 def _cells(by_length: dict[str, Any], shown: Callable[[dict[str, Any]], str] | None = None) -> Sequence[str]:
