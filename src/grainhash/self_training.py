@@ -83,6 +83,7 @@ def self_train(
     check_labels(method.name, features.shape[-2], labels)
     plain, others = (rows if rows.ndim == 2 else rows[0] for rows in (features, unlabelled))
     check_single(labels)
+    _check_vote(k, agreement)
     method.fit(features, labels, progress=progress)
     taken = surely_labelled(method.function, plain, labels, others, k=k, agreement=agreement)
     together = np.concatenate([features, unlabelled[..., taken.rows, :]], axis=-2)
@@ -113,9 +114,8 @@ def surely_labelled(
         LabelsError: several labels a picture, or a hierarchy.
     """
     ids = check_single(labels)
+    _check_vote(k, agreement)
     k = max(1, min(NEIGHBOURS, len(labels) // labels.n_classes)) if k is None else k
-    if k < 1 or not 0 < agreement <= 1:
-        raise InputError(f"k={k} and agreement={agreement}: k is 1 or more, agreement above 0 to 1")
     if not len(others):
         return SelfTrained(np.empty(0, np.int64), labels.take(np.empty(0, np.int64)))
     numbers, asked = (function.project(rows.astype(np.float32)) for rows in (known, others))
@@ -162,6 +162,11 @@ def vote(
         classes.append(votes.argmax(axis=1))
         shares.append(votes.max(axis=1) / np.maximum(votes.sum(axis=1), np.finfo(np.float64).tiny))
     return np.concatenate(classes), np.concatenate(shares)
+
+
+def _check_vote(k: int | None, agreement: float) -> None:
+    if (k is not None and k < 1) or not 0 < agreement <= 1:
+        raise InputError(f"k={k} and agreement={agreement}: k is 1 or more, agreement above 0 to 1")
 
 
 def _unit(rows: Features) -> NDArray[np.float32]:

@@ -170,7 +170,8 @@ def _without_labels(
         check_single(labels)
     others = gather(replace(pictures, labels=None), name=method, needs_labels=False, progress=progress)
     first = dict(zip(reversed(others.contents), reversed(range(len(others.contents))), strict=True))
-    kept = np.array(sorted(at for content, at in first.items() if content not in material.contents), np.int64)
+    labelled = set(material.contents)
+    kept = np.array(sorted(at for content, at in first.items() if content not in labelled), np.int64)
     return Material(others.pictures.take(kept), tuple(others.contents[at] for at in kept), others.skipped)
 
 
