@@ -108,7 +108,7 @@ def test_a_training_of_two_processes_is_resumed_by_one(together: Path, pictures:
         read_labelled(pictures),
         together / "fsdp",
         SETTINGS,
-        running=Running(resume=True, n_threads=1),
+        running=Running(resume=True, n_workers=1),
         backbone=tiny_backbone(),
     )
     assert trained is not None

@@ -83,7 +83,7 @@ def interrupt_after(n_steps: int) -> Any:
 
 
 def train(pictures: LabelledPictures, out: Path, settings: Settings = SETTINGS, **options: Any) -> Any:
-    running = options.pop("running", Running(n_threads=2, log_every=2))
+    running = options.pop("running", Running(n_workers=2, log_every=2))
     return train_end_to_end(pictures, out, settings, running=running, backbone=tiny_backbone(), **options)
 
 
@@ -342,7 +342,7 @@ def test_resumed_as_if_never_interrupted(
     pictures: LabelledPictures, tmp_path: Path, interrupted_after: int, objective: str
 ) -> None:
     settings = replace(SETTINGS, average=0.9, objective=objective)
-    running = Running(n_threads=2, log_every=1, checkpoint_every=1)
+    running = Running(n_workers=2, log_every=1, checkpoint_every=1)
     whole = train(pictures, tmp_path / "whole", settings, running=running)
     out = tmp_path / "out"
     with pytest.raises(Interrupted):
@@ -368,7 +368,7 @@ def test_statistics_are_averaged_with_the_weights_that_they_are_of(
             pictures,
             tmp_path,
             replace(SETTINGS, average=0.9),
-            running=Running(n_threads=2, checkpoint_every=1),
+            running=Running(n_workers=2, checkpoint_every=1),
             progress=interrupt_after(3),
         )
     tensors = _tensors(tmp_path / CHECKPOINT)
@@ -380,7 +380,7 @@ def test_statistics_are_averaged_with_the_weights_that_they_are_of(
 
 
 def test_a_checkpoint_of_another_training_is_refused(pictures: LabelledPictures, tmp_path: Path) -> None:
-    running = Running(n_threads=2, checkpoint_every=1)
+    running = Running(n_workers=2, checkpoint_every=1)
     with pytest.raises(Interrupted):
         train(pictures, tmp_path, running=running, progress=interrupt_after(2))
     resume = replace(running, resume=True)
@@ -398,7 +398,7 @@ def test_a_checkpoint_of_another_training_is_refused(pictures: LabelledPictures,
 def test_a_checkpoint_of_a_network_of_the_same_name_is_refused(
     pictures: LabelledPictures, tmp_path: Path
 ) -> None:
-    running = Running(n_threads=2, checkpoint_every=1)
+    running = Running(n_workers=2, checkpoint_every=1)
     with pytest.raises(Interrupted):
         train(pictures, tmp_path, running=running, progress=interrupt_after(2))
     wider = tiny_backbone()
@@ -410,7 +410,7 @@ def test_a_checkpoint_of_a_network_of_the_same_name_is_refused(
 def test_a_loss_without_bounds_leaves_the_checkpoint_before_it(
     pictures: LabelledPictures, tmp_path: Path
 ) -> None:
-    running = Running(n_threads=2, log_every=100, checkpoint_every=1)
+    running = Running(n_workers=2, log_every=100, checkpoint_every=1)
     wild = replace(SETTINGS, epochs=4, learning_rate=1e30, head_learning_rate=1e30)
     with pytest.raises(GrainhashError, match="the loss is nan at step"):
         train(pictures, tmp_path, wild, running=running)
@@ -428,7 +428,7 @@ def test_training_ends_when_validation_gains_no_more(pictures: LabelledPictures,
 
 
 def test_frozen_layers_and_statistics_stay_as_they_are(pictures: LabelledPictures, tmp_path: Path) -> None:
-    running = Running(n_threads=2, checkpoint_every=1)
+    running = Running(n_workers=2, checkpoint_every=1)
     settings = replace(SETTINGS, freeze=0.5, batch_norm="frozen")
     with pytest.raises(Interrupted):
         train(pictures, tmp_path, settings, running=running, progress=interrupt_after(3))
@@ -451,7 +451,7 @@ def test_a_convolutional_head_is_part_of_the_graph(pictures: LabelledPictures, t
 
 
 def test_bfloat16_and_int8(pictures: LabelledPictures, tmp_path: Path) -> None:
-    running = Running(n_threads=2, int8=True)
+    running = Running(n_workers=2, int8=True)
     trained = train(pictures, tmp_path, replace(SETTINGS, precision="bf16", epochs=4), running=running)
     assert trained.encoder.config.network_name == "tiny-int8"
     assert trained.encoder.config.provenance["bits_unlike_pytorch"] < 0.2
@@ -460,7 +460,7 @@ def test_bfloat16_and_int8(pictures: LabelledPictures, tmp_path: Path) -> None:
 def test_tensorboard_is_an_extra(
     pictures: LabelledPictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running = Running(n_threads=2, tensorboard=True)
+    running = Running(n_workers=2, tensorboard=True)
     if importlib.util.find_spec("tensorboard") is None:
         with pytest.raises(MissingExtra, match="tensorboard"):
             train(pictures, tmp_path, running=running)
@@ -536,7 +536,7 @@ def test_what_the_end_needs_is_asked_for_at_the_start(
 
 
 @pytest.mark.parametrize(
-    "change", [{"log_every": 0}, {"checkpoint_every": -1}, {"n_threads": 0}, {"mode": "teleport"}]
+    "change", [{"log_every": 0}, {"checkpoint_every": -1}, {"n_workers": 0}, {"mode": "teleport"}]
 )
 def test_ways_to_run_out_of_range(change: dict[str, Any]) -> None:
     with pytest.raises(InputError):

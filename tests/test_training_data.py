@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from grainhash.errors import InputError, LabelsError, SplitError
+from grainhash.errors import InputError, LabelsError, PictureError, SplitError
 from grainhash.labelled import LabelledPictures, read_labelled
 from grainhash.labels import Labels
 from grainhash.training.augment import NONE, Augmentation
@@ -167,6 +167,26 @@ def test_the_draw_takes_its_share_of_every_class() -> None:
 
 def test_threads_keep_the_order() -> None:
     assert list(in_threads(lambda n: n * n, range(1000), n_threads=3, turn=7)) == [n * n for n in range(1000)]
+
+
+def test_processes_load_the_same_batches_as_threads(folder: Path) -> None:
+    pytest.importorskip("torch", reason="batches are tensors")
+    from grainhash.training.batches import Batches
+
+    def load(for_gpu: bool) -> Batches:
+        return Batches(read_labelled(folder), 24, 5, 3, Augmentation(), 2, for_gpu)
+
+    for own in (slice(None), slice(2, 5), slice(0)):
+        epochs = [list(load(for_gpu).of_epoch(1, first=1, own=own)) for for_gpu in (False, True)]
+        assert len(epochs[0]) == 3  # of 24 pictures, 5 a batch
+        for threads, processes in zip(*epochs, strict=True):
+            assert threads.pixels.shape == (len(range(5)[own]), 24, 24, 3)
+            assert all(a.equal(b) for a, b in zip(threads, processes, strict=True))
+
+    next((folder / "grey").iterdir()).write_bytes(b"no longer a picture")
+    for for_gpu in (False, True):
+        with pytest.raises(PictureError, match="grey"):
+            list(load(for_gpu).of_epoch(0))
 
 
 def test_a_view_depends_on_its_generator_alone() -> None:

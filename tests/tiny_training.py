@@ -79,7 +79,7 @@ def train_to_checkpoint(
     """Train up to where an encoder would be written, leaving the last checkpoint."""
     material = gather(read_labelled(pictures), name="nested")
     division = divide(material, n_bits=settings.n_bits, name="nested", validation=settings.validation)
-    running = Running(mode=mode, n_threads=1, log_every=1)
+    running = Running(mode=mode, n_workers=1, log_every=1)
     with processes(mode) as device:
         Training(settings, running, material, division, backbone, device, out).run(silent, lambda line: None)
 

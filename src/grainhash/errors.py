@@ -45,6 +45,9 @@ class PictureError(InputError):
         self.name = name
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[PictureError], tuple[str, str]]:
+        return type(self), (self.name, self.reason)
+
 
 class PictureUnreadable(PictureError):
     """The file is missing, forbidden, or its disk failed."""

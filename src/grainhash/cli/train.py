@@ -118,7 +118,7 @@ def train(
     checkpoint_every: Annotated[
         int, typer.Option(min=0, help="Steps between checkpoints, besides one an epoch.")
     ] = 0,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads that load; one a core.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="That load pictures; one a core.")] = None,
 ) -> None:
     """Learn codes from labelled pictures.
 
@@ -175,7 +175,7 @@ def train(
                     tensorboard=tensorboard,
                     int8=int8,
                     granules=WHOLE_ONLY if whole_only else GranuleSettings(),
-                    n_threads=workers,
+                    n_workers=workers,
                     source=pictures.name,
                 ),
                 split=split,

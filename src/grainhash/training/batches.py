@@ -1,12 +1,13 @@
 """Batches of training pictures: a function of seed, epoch and position, so that any step can be made again.
 
-Pictures are decoded and cropped by threads, a few batches ahead; Pillow and libjpeg-turbo let go of the
-interpreter, so there is nothing that processes would do better.
+Pictures are decoded and cropped a few batches ahead: on a CPU by threads, which leave the cores to the
+network when it needs them; for a GPU by processes, whose interpreters do not wait for each other.
 """
 
 from __future__ import annotations
 
 import math
+import multiprocessing
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,14 +15,21 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
+from grainhash.errors import GrainhashError
 from grainhash.images import decode
 from grainhash.labelled import LabelledPictures
 from grainhash.training.augment import Augmentation
 
 AHEAD = 3
-"""Batches in work or done ahead of the one asked for."""
+"""Batches in work or done ahead of the one asked for; of each process, where processes load."""
+
+A_TURN = 8
+"""Pictures that one thread loads before it asks for more."""
 
 Ints = NDArray[np.int64]
 View = tuple[NDArray[np.uint8], NDArray[np.float32]]
@@ -31,12 +39,12 @@ View = tuple[NDArray[np.uint8], NDArray[np.float32]]
 class Batch(NamedTuple):
     """The part of a step's batch that one process trains on."""
 
-    rows: Ints
-    """`(n,)`: positions in the training pictures of the whole batch, of all processes together."""
-    pixels: NDArray[np.uint8]
-    """`(n_own, size, size, 3)`."""
-    colours: NDArray[np.float32]
-    """`(n_own, 4, 3)`: see `Augmentation.colours`."""
+    rows: Tensor
+    """`int64 (n,)`: positions in the training pictures of the whole batch, of all processes together."""
+    pixels: Tensor
+    """`uint8 (n_own, size, size, 3)`."""
+    colours: Tensor
+    """`float32 (n_own, 4, 3)`: see `Augmentation.colours`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +61,10 @@ class Batches:
     """Of all processes together; at most the number of pictures."""
     seed: int
     augmentation: Augmentation
-    n_threads: int
+    n_workers: int
+    """That load pictures."""
+    for_gpu: bool = False
+    """Whether processes load them, where the system can fork, and into memory that a GPU reads by itself."""
 
     @property
     def per_epoch(self) -> int:
@@ -67,18 +78,48 @@ class Batches:
 
     def of_epoch(self, epoch: int, *, first: int = 0, own: slice = slice(None)) -> Iterator[Batch]:
         """The batches of an epoch, from step `first` on; `own` is the part of each that is loaded here."""
-        in_work: deque[tuple[Ints, list[Future[View]]]] = deque()
-        with ThreadPoolExecutor(self.n_threads, thread_name_prefix="grainhash-load") as pool:
+        steps = range(first, self.per_epoch)
+        if self.for_gpu and steps and "fork" in multiprocessing.get_all_start_methods():
+            return self._by_processes(epoch, steps, own)
+        return self._by_threads(epoch, steps, own)
+
+    def _by_threads(self, epoch: int, steps: range, own: slice) -> Iterator[Batch]:
+        in_work: deque[tuple[Ints, list[Future[list[View]]]]] = deque()
+        with ThreadPoolExecutor(self.n_workers, thread_name_prefix="grainhash-load") as pool:
             try:
-                for step in range(first, self.per_epoch):
+                for step in steps:
                     rows = self.rows(epoch, step)
-                    in_work.append((rows, [pool.submit(self._view, epoch, int(row)) for row in rows[own]]))
+                    mine = rows[own].tolist()
+                    turns = [mine[start : start + A_TURN] for start in range(0, len(mine), A_TURN)]
+                    in_work.append((rows, [pool.submit(self.views, epoch, turn) for turn in turns]))
                     if len(in_work) >= AHEAD:
-                        yield self._together(*in_work.popleft())
+                        yield self._waited_for(*in_work.popleft())
                 while in_work:
-                    yield self._together(*in_work.popleft())
+                    yield self._waited_for(*in_work.popleft())
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
+
+    def _by_processes(self, epoch: int, steps: range, own: slice) -> Iterator[Batch]:
+        loader: DataLoader[Batch | GrainhashError] = DataLoader(
+            _Steps(self, epoch, own),
+            batch_size=None,
+            sampler=steps,
+            num_workers=self.n_workers,
+            prefetch_factor=AHEAD,
+            multiprocessing_context="fork",  # what reads pictures cannot be sent to another interpreter
+            pin_memory=torch.cuda.is_available(),
+        )
+        for batch in loader:
+            if isinstance(batch, GrainhashError):
+                raise batch
+            yield batch
+
+    def _waited_for(self, rows: Ints, turns: list[Future[list[View]]]) -> Batch:
+        return self.together(rows, [view for turn in turns for view in turn.result()])
+
+    def views(self, epoch: int, rows: list[int]) -> list[View]:
+        """Some pictures as an epoch shows them."""
+        return [self._view(epoch, row) for row in rows]
 
     def _view(self, epoch: int, row: int) -> View:
         rng = np.random.default_rng([self.seed, epoch, row])
@@ -86,9 +127,27 @@ class Batches:
         source, name = self.pictures.source(row), self.pictures.names[row]
         return self.augmentation.apply(decode(source, min_side=min_side, name=name).rgb, self.size, rng)
 
-    def _together(self, rows: Ints, views: list[Future[View]]) -> Batch:
+    def together(self, rows: Ints, views: list[View]) -> Batch:
+        """A batch of the pictures at `rows`, of which `views` were loaded here."""
         pixels = np.empty((len(views), self.size, self.size, 3), np.uint8)
         colours = np.empty((len(views), 4, 3), np.float32)
         for row, view in enumerate(views):
-            pixels[row], colours[row] = view.result()
-        return Batch(rows, pixels, colours)
+            pixels[row], colours[row] = view
+        return Batch(*map(torch.from_numpy, (rows, pixels, colours)))
+
+
+class _Steps(Dataset[Batch | GrainhashError]):
+    """The batches of an epoch by step, as a process that loads asks for them.
+
+    An error is handed over, not raised: a `DataLoader` would put one of its own in its place.
+    """
+
+    def __init__(self, batches: Batches, epoch: int, own: slice) -> None:
+        self.batches, self.epoch, self.own = batches, epoch, own
+
+    def __getitem__(self, step: int) -> Batch | GrainhashError:
+        rows = self.batches.rows(self.epoch, step)
+        try:
+            return self.batches.together(rows, self.batches.views(self.epoch, rows[self.own].tolist()))
+        except GrainhashError as error:
+            return error

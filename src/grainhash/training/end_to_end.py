@@ -125,7 +125,7 @@ def _finish(training: Training, out: Path, started: float) -> Trained:
         "contents_sha256": training.material.sha256,
         "steps": training.step,
         "seconds": round(training.seconds, 1),
-        "device": training.device.type,
+        "device": _named(training.device),
         "validation": {
             "pictures": len(training.division.validation),
             "map": score,
@@ -144,6 +144,10 @@ def _finish(training: Training, out: Path, started: float) -> Trained:
     _delete_checkpoint(out / CHECKPOINT)
     skipped, seconds = training.material.skipped, perf_counter() - started
     return Trained(encoder, len(training.pictures), score, skipped, seconds)
+
+
+def _named(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _check_exportable(training: Training) -> None:

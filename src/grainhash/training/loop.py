@@ -68,15 +68,15 @@ class Running:
     tensorboard: bool = False
     int8: bool = False
     granules: GranuleSettings = field(default_factory=GranuleSettings)
-    n_threads: int | None = None
-    """That load pictures; one a core by default."""
+    n_workers: int | None = None
+    """That load pictures, threads or for a GPU processes; one a core by default."""
     source: str = ""
     """Where the pictures come from, for the encoder's provenance."""
 
     def __post_init__(self) -> None:
-        threads = 1 if self.n_threads is None else self.n_threads
-        if min(self.log_every, threads) < 1 or self.checkpoint_every < 0:
-            raise InputError("log_every and n_threads are 1 or more, checkpoint_every is 0 or more")
+        workers = 1 if self.n_workers is None else self.n_workers
+        if min(self.log_every, workers) < 1 or self.checkpoint_every < 0:
+            raise InputError("log_every and n_workers are 1 or more, checkpoint_every is 0 or more")
         if self.mode not in parallel.STRATEGIES:
             raise InputError(f"unknown way to share the work {self.mode!r}; choose ddp, fsdp or pipeline")
 
@@ -128,7 +128,8 @@ class Training:
             settings.batch_size,
             settings.seed,
             settings.augmentation,
-            running.n_threads or usable_cores(),
+            running.n_workers or usable_cores(),
+            for_gpu=device.type == "cuda",
         )
         self.optimiser = torch.optim.AdamW(self._groups())
         self.scaler = GradScaler(device.type, enabled=self.dtype == torch.float16)
@@ -197,7 +198,7 @@ class Training:
             group["lr"] = group["rate"] * factor
         self.optimiser.zero_grad(set_to_none=True)
         pictures = self._normalised(batch.pixels, batch.colours)
-        rows = torch.from_numpy(batch.rows).to(self.device)
+        rows = batch.rows.to(self.device, non_blocking=True)
         targets = None if self.targets is None else self.targets[rows]
 
         def loss_of(features: Tensor) -> Tensor:
@@ -218,11 +219,11 @@ class Training:
         self._follow()
         return loss
 
-    def _normalised(self, pixels: NDArray[np.uint8], colours: NDArray[np.float32] | None = None) -> Tensor:
+    def _normalised(self, pixels: Tensor, colours: Tensor | None = None) -> Tensor:
         """`uint8 (n, s, s, 3)` as the backbone takes it, in the order in memory that is fastest for it."""
-        rows = torch.from_numpy(pixels).to(self.device, non_blocking=True).float()
+        rows = pixels.to(self.device, non_blocking=True).float()
         if colours is not None and self.settings.augmentation.jitter:
-            rows = recolour(rows, torch.from_numpy(colours).to(self.device))
+            rows = recolour(rows, colours.to(self.device, non_blocking=True))
         spec = self.backbone.spec
         normalised = (rows - rows.new_tensor(spec.mean)) / rows.new_tensor(spec.std)
         return normalised.permute(0, 3, 1, 2)
@@ -255,8 +256,7 @@ class Training:
             return
         decay = min(self.settings.average, (1 + self.step) / (10 + self.step))
         now = self._averaged()
-        for name, mean in self.average.items():
-            mean.lerp_(now[name], 1 - decay)
+        torch._foreach_lerp_(list(self.average.values()), [now[name] for name in self.average], 1 - decay)
 
     @torch.no_grad()
     def _swap_average(self) -> None:
@@ -361,7 +361,7 @@ class Training:
         for start in range(0, len(rows), n):
             some = rows[start : start + n]
             padded = np.resize(some, n)[self.own]  # all batches of one size
-            pictures = self._normalised(wholes(self.material.pictures, padded, size))
+            pictures = self._normalised(torch.from_numpy(wholes(self.material.pictures, padded, size)))
             with self._autocast():
                 features = self.strategy.forward(pictures)[: len(some)]
             parts.append(self.head(features.float()).cpu().numpy())
