@@ -58,8 +58,6 @@ SHALLOW = ("lsh", "pca-sign", "spectral", "itq", "knnh")
 UNSUPERVISED = ("bihalf", "cibhash")
 PEERS = ("dpsh", "hashnet", "dsh", "greedyhash", "csq", "orthohash")
 NESTED_HEAD = {"hidden": 1024, "dropout": 0.7, "noise": 0.5}
-ALONE = {**NESTED_HEAD, "margin": 0.4, "centres": "nested"}
-"""With OrthoHash: nested codes without the prefixes."""
 OTHER_DATA_BITS = 64
 UNSUPERVISED_QUERIES = 2000
 JOINT_QUERIES = 1000
@@ -154,10 +152,9 @@ def supervised(quick: bool) -> dict[str, Any] | None:
         results.add("floats, centred cosine", "floats", judge.floats(data.plain))
         nested, seconds = fitted(new("nested", max(lengths), seed, quick=quick), views, labels)
         add_nested(results, "nested", judge, nested, data.plain, lengths, seconds)
-        losses = {name: (name, {}) for name in PEERS} | {
-            "nested, for this length alone": ("orthohash", ALONE)
-        }
         for n_bits in lengths:
+            losses = {name: (name, {}) for name in PEERS}
+            losses["nested, for this length alone"] = ("nested", {"shortest_prefix": n_bits})
             for shown, (name, head) in losses.items():
                 fit, seconds = fitted(new(name, n_bits, seed, quick=quick, **head), views, labels)
                 results.add(shown, n_bits, judge.prefixes(fit, data.plain, [n_bits])[n_bits], seconds)

@@ -9,6 +9,8 @@ import torch
 from grainhash.errors import EncoderError, InputError, LabelsError
 from grainhash.hashing.lsh import LSH
 from grainhash.labels import Labels, relevant
+from grainhash.learning import losses
+from grainhash.learning.centres import prefix_lengths
 from grainhash.learning.deep import CSQ, DEEP_METHODS, DPSH, BiHalf, HashNet, NestedCodes, OrthoHash
 from grainhash.learning.fit import FitSettings, fit_head, mean_average_precision
 from grainhash.learning.heads import make_head
@@ -117,6 +119,31 @@ def test_prefixes_of_a_nested_code_are_codes():
     wanted = torch.from_numpy(relevant(labels, labels))
     quality = [mean_average_precision(torch.from_numpy(u[:, :m] @ u[:, :m].T), wanted) for m in (16, 32, 64)]
     assert min(quality) > 0.9 * max(quality) > 0.7
+
+
+@pytest.mark.parametrize("shortest", [8, 32])
+def test_the_loss_of_nested_codes_is_that_of_orthohash_and_of_greedyhash_for_every_prefix(shortest):
+    labels = Labels.single(np.arange(24) % 6)
+    targets = torch.from_numpy(labels.indicator()).float()
+    torch.manual_seed(0)
+    objective = make_objective(
+        "nested", n_bits=32, labels=labels, greedy=0.5, margin=0.3, shortest_prefix=shortest
+    )
+    u = torch.randn(24, 32)
+    expected = []
+    for m, classifier in zip(prefix_lengths(32, shortest), objective.classifiers, strict=True):
+        centred = losses.orthohash(u[:, :m], objective.centres[:, :m], targets, scale=8.0, margin=0.3)
+        logits = torch.where(u[:, :m] > 0, 1.0, -1.0) @ classifier.weight.T
+        expected.append(centred + 0.5 * losses.greedyhash(u[:, :m], logits, targets, alpha=0.1))
+    assert len(expected) == {8: 3, 32: 1}[shortest]
+    found = objective(u, targets, torch.arange(24))
+    torch.testing.assert_close(found, torch.stack(expected).mean())
+
+
+def test_nested_codes_without_the_classifier_have_none():
+    labels = Labels.single(np.arange(24) % 6)
+    objective = make_objective("nested", n_bits=32, labels=labels, greedy=0.0)
+    assert not list(objective.parameters())
 
 
 @pytest.mark.parametrize("name", DEEP_METHODS)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from grainhash.errors import CodesError, InputError
 from grainhash.labels import Labels
-from grainhash.learning import centres as module
 from grainhash.learning.centres import (
     KINDS,
     hadamard_centres,
@@ -83,9 +82,19 @@ def test_nested_centres_have_balanced_bits_that_seldom_repeat():
     assert len(np.unique(centres, axis=1).T) > 60
 
 
-def test_very_many_classes_get_random_centres(monkeypatch):
-    monkeypatch.setattr(module, "MANY_CLASSES", 30)
-    np.testing.assert_array_equal(nested_centres(30, 16, seed=2), random_centres(30, 16, seed=2))
+@pytest.mark.parametrize(("n_classes", "least"), [(50, (6, 15, 32)), (101, (6, 13, 32)), (5000, (2, 9, 22))])
+def test_centres_of_many_classes_are_words_of_a_good_linear_code(n_classes, least):
+    centres = nested_centres(n_classes, 64)
+    for length, at_least in zip(prefix_lengths(64), least, strict=True):
+        closest = (centres[:, :length] @ centres[:, :length].T - 2 * 64 * np.eye(n_classes)).max()
+        assert (length - closest) / 2 >= at_least
+    assert np.abs(centres.mean(axis=0)).max() < 0.5
+
+
+def test_parities_do_not_repeat_as_long_as_there_are_others():
+    for n_classes in (101, 200):
+        columns = nested_centres(n_classes, 64).T
+        assert len(np.unique(columns * columns[:, :1], axis=0)) == 64
 
 
 def test_leaves_of_one_parent_are_nearer_than_others():

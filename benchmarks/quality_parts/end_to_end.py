@@ -30,6 +30,7 @@ OUT = Path(__file__).parents[2] / "build" / "quality"
 """Where trained encoders stay, and the checkpoints that an interrupted run goes on from."""
 
 COMMON = Settings(
+    objective_settings={"margin": 0.4, "greedy": 0.0},
     n_bits=64,
     input_size=224,
     hidden=1024,
@@ -41,7 +42,7 @@ COMMON = Settings(
 )
 
 RUNS = {
-    "cifar10-2": replace(COMMON, epochs=18, batch_size=256),
+    "cifar10-2": replace(COMMON, epochs=22, batch_size=256),
     "cifar10-1": replace(COMMON, epochs=40, batch_size=64, learning_rate=5e-4),
 }
 """Settings by protocol, of which the first learns from 50,000 pictures and the second from 5,000."""

@@ -6,6 +6,7 @@ nested_centres(100, 64)     # (100, 64); also its first 16, its first 32, ... bi
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,14 +32,11 @@ SHARPNESS = 1.0
 LEAST_GAIN = 1e-6
 """Of a move in a search, below which rounding decides; the closest pair weighs 1."""
 
-MANY_CLASSES = 2048
-"""From here on random centres: the search grows with the square of the classes."""
 
-
-def prefix_lengths(n_bits: int) -> tuple[int, ...]:
-    """The lengths at which a nested code is cut: 16, 32, 64, ... and `n_bits` itself."""
+def prefix_lengths(n_bits: int, shortest: int = SHORTEST_PREFIX) -> tuple[int, ...]:
+    """The lengths at which a nested code is cut: `shortest`, twice that, and so on, and `n_bits` itself."""
     check_n_bits(n_bits)
-    lengths = [SHORTEST_PREFIX]
+    lengths = [shortest]
     while lengths[-1] < n_bits:
         lengths.append(2 * lengths[-1])
     return (*(length for length in lengths if length < n_bits), n_bits)
@@ -71,23 +69,94 @@ def nested_centres(n_classes: int, n_bits: int, *, seed: int = 0) -> Centres:
     """Centres of which every prefix of `prefix_lengths` is a set of well separated centres too.
 
     Ours. Bit after bit splits the classes in two so that the sum over pairs of `exp(s <c_i, c_j>)` is least,
-    which is ruled by the pairs that are closest so far; `s = SHARPNESS / sqrt(length)`. As the product of
-    two bits is -1 or +1, a bit `x` adds `x' W x` with `W_ij = exp(s <c_i, c_j>)` up to constants: a maximum
-    cut, found by local search. The bits between two prefixes are then chosen anew in turn, given all up to
-    the longer.
+    which is ruled by the pairs that are closest so far; `s = SHARPNESS / sqrt(length)`. The bits between two
+    prefixes are then chosen anew in turn, given all up to the longer. What splits there are to choose from is
+    tried in several ways, and the centres with the largest least distances are kept:
+
+    - parities of the digits of the class number, so that the centres are words of a linear code: `_linear`;
+    - the same with an opposite for each class, for twice as many classes as bits: rows of a Hadamard matrix;
+    - any split, for no more classes than bits, of which parities would repeat: `_by_cuts`.
     """
     _check(n_classes, n_bits)
-    if n_classes >= MANY_CLASSES:
-        return random_centres(n_classes, n_bits, seed=seed)
+    n_words = 1 << (n_classes - 1).bit_length()
+    ways = []
+    if n_bits <= n_words:
+        ways.append(_linear(n_classes, n_bits, seed, opposites=False))
+    if n_bits <= n_words // 2:
+        ways.append(_linear(n_classes, n_bits, seed, opposites=True))
+    if n_classes <= n_bits:
+        ways.append(_by_cuts(n_classes, n_bits, seed))
+    return max(ways, key=lambda way: way.separation).centres
+
+
+class _Way(NamedTuple):
+    """Centres, and the mean over prefixes of the least distance of two, as a share of the bits."""
+
+    centres: Centres
+    separation: float
+
+
+def _linear(n_classes: int, n_bits: int, seed: int, *, opposites: bool) -> _Way:
+    """Words of a linear code, the number of a word being its class.
+
+    Bit `b` of a word is the parity of some binary digits of its number, those of the mask `a_b`. The distance
+    of two words is then the weight of a third, so it is enough to look at each word once; and what a bit with
+    the mask `a` adds to the sum, `sum_w W_w (-1)^<a, w>`, is the Walsh-Hadamard transform of `W` at `a`: the
+    best of all masks is read off.
+    """
+    rng = np.random.default_rng(seed)
+    n_words = 1 << (n_classes - 1).bit_length()
+    numbers = np.arange(n_words)
+    some = numbers >= (n_words // 2 if opposites else 1)
+    masks = np.zeros(n_bits, np.int64)  # 0 for a bit not chosen yet
+    common = np.zeros(n_words, np.float32)  # with the word of zeros
+    start, shares = 0, []
+    for end in prefix_lengths(n_bits):
+        for turn in range(1 + PASSES):
+            for bit in range(start, end):
+                if turn:
+                    common -= _parity(masks[bit] & numbers)
+                weights = np.append(np.float32(0), _closeness(common[1:], end))
+                unused = some & ~np.isin(numbers, np.delete(masks, bit))
+                allowed = unused if unused.any() else some
+                sums = np.where(allowed, _walsh_hadamard(weights), np.inf)
+                masks[bit] = rng.choice(np.flatnonzero(sums <= sums.min() + LEAST_GAIN))
+                common += _parity(masks[bit] & numbers)
+        shares.append((1 - common[1:].max() / end) / 2)
+        start = end
+    words = rng.permutation(n_words)[:n_classes]
+    return _Way(_parity(words[:, None] & masks), float(np.mean(shares)))
+
+
+def _parity(numbers: NDArray[np.int64]) -> Centres:
+    """-1 for numbers with an odd number of binary ones, +1 for the others."""
+    return _signs(np.bitwise_count(numbers) % 2 == 0)
+
+
+def _walsh_hadamard(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`sum_w values_w (-1)^<a, w>` for every `a`, with a power of two values."""
+    for half in 2 ** np.arange(len(values).bit_length() - 1):
+        pairs = values.reshape(-1, 2, half)
+        values = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], axis=1)
+    return values.reshape(-1)
+
+
+def _by_cuts(n_classes: int, n_bits: int, seed: int) -> _Way:
+    """Centres whose bits may be any split of the classes in two.
+
+    As the product of two bits is -1 or +1, a bit `x` adds `x' W x` to the sum over pairs, up to constants: a
+    maximum cut, found by local search.
+    """
     rng = np.random.default_rng(seed)
     centres = np.zeros((n_classes, n_bits), np.float32)
-    start = 0
+    start, shares = 0, []
     for end in prefix_lengths(n_bits):
         for bit in [*range(start, end)] * (1 + PASSES):
             centres[:, bit] = 0
-            centres[:, bit] = _maximum_cut(_closeness(centres[:, :end]), rng)
+            centres[:, bit] = _maximum_cut(_closeness(_common(centres), end), rng)
+        shares.append((1 - _common(centres).max() / end) / 2)
         start = end
-    return centres
+    return _Way(centres, float(np.mean(shares)))
 
 
 def hierarchy_centres(labels: Labels, centres: Centres) -> Centres:
@@ -135,11 +204,16 @@ KINDS: dict[str, Callable[..., Centres]] = {
 }
 
 
-def _closeness(centres: Centres) -> NDArray[np.float32]:
-    """`(n, n)`: how close two centres are, 1 for the closest pair; 0 on the diagonal."""
+def _common(centres: Centres) -> NDArray[np.float32]:
+    """`(n, n)`: bits that two centres have in common, less those that differ; least on the diagonal."""
     common: NDArray[np.float32] = centres @ centres.T
     np.fill_diagonal(common, -np.inf)
-    closeness: NDArray[np.float32] = np.exp(SHARPNESS / centres.shape[1] ** 0.5 * (common - common.max()))
+    return common
+
+
+def _closeness(common: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+    """How much each pair weighs in a search, 1 for the closest; 0 for a centre and itself."""
+    closeness: NDArray[np.float32] = np.exp(SHARPNESS / length**0.5 * (common - common.max()))
     return closeness
 
 

@@ -1,30 +1,35 @@
 """Nested codes, grainhash's own supervised default: one code whose prefixes are each a good code.
 
-The first 16, 32, 64, ... bits are trained as codes of their own against centres that are well separated at
-each of these lengths. So a gallery can be searched with a short prefix and ordered with all bits, or cut to
-a smaller one, without training again.
+The first 16, 32, 64, ... bits are trained as codes of their own: against centres that are well separated at
+each of these lengths, and by a classifier of the very bits. So a gallery can be searched with a short prefix
+and ordered with all bits, or cut to a smaller one, without training again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from grainhash.hashing.method import check_settings
 from grainhash.labels import Labels
-from grainhash.learning.centres import check_kind, make_centres, prefix_lengths
-from grainhash.learning.losses import nested_orthohash
+from grainhash.learning.centres import SHORTEST_PREFIX, check_kind, make_centres, prefix_lengths
+from grainhash.learning.losses import greedyhash, nested_orthohash, straight_through_signs
 from grainhash.learning.method import DeepMethod
 from grainhash.learning.objective import Objective, needed, with_labels
 
 
 @dataclass(kw_only=True)
 class NestedCodes(DeepMethod):
-    """Cosine-margin classification by every prefix, on fixed nested centres."""
+    """Cosine-margin classification by every prefix on fixed nested centres, and of every prefix's bits.
+
+    The centres (OrthoHash's loss) keep classes apart at every length; the classifier (GreedyHash's), which
+    sees signs and learns which classes are alike, adapts the bits to the data.
+    """
 
     name: ClassVar[str] = "nested"
     needs_labels: ClassVar[bool] = True
@@ -33,45 +38,86 @@ class NestedCodes(DeepMethod):
     dropout: float = 0.7
     noise: float = 0.5
     scale: float = 8.0
-    margin: float = 0.4
+    margin: float = 0.2
     smoothing: float = 0.0
     centres: str = "nested"
     """`nested`, `hadamard` or `random`."""
+    greedy: float = 1.0
+    """Weight of GreedyHash's loss; OrthoHash's has 1."""
+    alpha: float = 0.1
+    """Of GreedyHash's."""
+    shortest_prefix: int = SHORTEST_PREFIX
+    """Trained as a code of its own; `n_bits` for the whole code alone."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_kind(self.centres)
-        check_settings(self, {"scale": not 0 < self.scale < inf, "smoothing": not 0 <= self.smoothing < 1})
+        wrong = {
+            "scale": not 0 < self.scale < inf,
+            "smoothing": not 0 <= self.smoothing < 1,
+            "greedy": not 0 <= self.greedy < inf,
+            "alpha": not 0 <= self.alpha < inf,
+            "shortest_prefix": self.shortest_prefix < 1,
+        }
+        check_settings(self, wrong)
 
     def objective(self, labels: Labels | None, features: Tensor | None = None) -> Objective:
-        """The mean over prefixes of OrthoHash's loss."""
+        """The mean over prefixes of OrthoHash's loss and, weighed by `greedy`, of GreedyHash's."""
         centres = make_centres(self.centres, with_labels(labels).n_classes, self.n_bits, seed=self.seed)
         return NestedObjective(
-            torch.from_numpy(centres), scale=self.scale, margin=self.margin, smoothing=self.smoothing
+            torch.from_numpy(centres),
+            prefix_lengths(self.n_bits, self.shortest_prefix),
+            scale=self.scale,
+            margin=self.margin,
+            smoothing=self.smoothing,
+            greedy=self.greedy,
+            alpha=self.alpha,
         )
 
 
 class NestedObjective(Objective):
-    """`nested_orthohash` with its centres, `(n_classes, n_bits)`; all prefixes weigh the same."""
+    """Both losses, with the centres `(n_classes, n_bits)` of the first and the second's classifiers.
+
+    All prefixes, of `lengths` bits, weigh the same.
+    """
 
     centres: Tensor
 
-    def __init__(self, centres: Tensor, *, scale: float, margin: float, smoothing: float) -> None:
+    def __init__(
+        self,
+        centres: Tensor,
+        lengths: Sequence[int],
+        *,
+        scale: float,
+        margin: float,
+        smoothing: float,
+        greedy: float,
+        alpha: float,
+    ) -> None:
         super().__init__()
         self.register_buffer("centres", centres)
-        self.lengths = prefix_lengths(centres.shape[1])
-        self.weights = [1 / len(self.lengths)] * len(self.lengths)
+        self.lengths = lengths
         self.scale, self.margin, self.smoothing = scale, margin, smoothing
+        self.greedy, self.alpha = greedy, alpha
+        classified = lengths if greedy else ()
+        self.classifiers = nn.ModuleList(nn.Linear(m, len(centres), bias=False) for m in classified)
 
     def forward(self, u: Tensor, targets: Tensor | None, rows: Tensor) -> Tensor:
         """Classify by every prefix."""
-        return nested_orthohash(
+        targets = needed(targets)
+        loss = nested_orthohash(
             u,
             self.centres,
-            needed(targets),
+            targets,
             lengths=self.lengths,
-            weights=self.weights,
+            weights=[1 / len(self.lengths)] * len(self.lengths),
             scale=self.scale,
             margin=self.margin,
             smoothing=self.smoothing,
         )
+        for classifier, m in zip(self.classifiers, self.lengths, strict=False):
+            prefix = u[:, :m]
+            logits = classifier(straight_through_signs(prefix))
+            weight = self.greedy / len(self.lengths)
+            loss = loss + weight * greedyhash(prefix, logits, targets, alpha=self.alpha)
+        return loss
