@@ -34,15 +34,14 @@ class NestedCodes(DeepMethod):
     name: ClassVar[str] = "nested"
     needs_labels: ClassVar[bool] = True
 
-    hidden: int = 1024
-    dropout: float = 0.7
+    dropout: float = 0.3
     noise: float = 0.5
     scale: float = 8.0
     margin: float = 0.2
     smoothing: float = 0.0
     centres: str = "nested"
     """`nested`, `hadamard` or `random`."""
-    greedy: float = 1.0
+    greedy: float = 0.3
     """Weight of GreedyHash's loss; OrthoHash's has 1."""
     alpha: float = 0.1
     """Of GreedyHash's."""
