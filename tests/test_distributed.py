@@ -13,7 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training end to end needs PyTorch")
 
-from tiny_training import CASES, SETTINGS, draw_pictures, tiny_backbone, train_to_checkpoint  # noqa: E402
+from tiny_training import CASES, draw_pictures, tiny_backbone, train_to_checkpoint  # noqa: E402
 
 from grainhash import Encoder  # noqa: E402
 from grainhash.errors import InputError  # noqa: E402
@@ -107,7 +107,7 @@ def test_a_training_of_two_processes_is_resumed_by_one(together: Path, pictures:
     trained = train_end_to_end(
         read_labelled(pictures),
         together / "fsdp",
-        SETTINGS,
+        CASES["fsdp"][1],
         running=Running(resume=True, n_workers=1),
         backbone=tiny_backbone(),
     )

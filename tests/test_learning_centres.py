@@ -86,9 +86,18 @@ def test_nested_centres_have_balanced_bits_that_seldom_repeat():
 def test_centres_of_many_classes_are_words_of_a_good_linear_code(n_classes, least):
     centres = nested_centres(n_classes, 64)
     for length, at_least in zip(prefix_lengths(64), least, strict=True):
-        closest = (centres[:, :length] @ centres[:, :length].T - 2 * 64 * np.eye(n_classes)).max()
-        assert (length - closest) / 2 >= at_least
+        common = centres[:, :length] @ centres[:, :length].T
+        np.fill_diagonal(common, -length)
+        assert (length - common.max()) / 2 >= at_least
     assert np.abs(centres.mean(axis=0)).max() < 0.5
+
+
+def test_with_as_many_classes_as_codewords_products_of_centres_are_centres():
+    centres = nested_centres(128, 64)
+    known = {row.tobytes() for row in centres}
+    assert len(known) == 128
+    for a, b, c in np.random.default_rng(0).integers(128, size=(50, 3)):
+        assert (centres[a] * centres[b] * centres[c]).tobytes() in known
 
 
 def test_parities_do_not_repeat_as_long_as_there_are_others():

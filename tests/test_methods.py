@@ -205,7 +205,6 @@ def test_settings_that_do_not_exist_are_refused(name):
         ("orthohash", "scale", -8.0),
         ("nested", "smoothing", 1.0),
         ("nested", "greedy", -1.0),
-        ("nested", "shortest_prefix", 0),
         ("cibhash", "temperature", 0.0),
         ("nested-neighbours", "temperature", -1.0),
     ],

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from grainhash.errors import InputError, LabelsError, PictureError, SplitError
+from grainhash.errors import GrainhashError, InputError, LabelsError, PictureError, SplitError
 from grainhash.labelled import LabelledPictures, read_labelled
 from grainhash.labels import Labels
 from grainhash.training.augment import NONE, Augmentation
@@ -187,6 +189,19 @@ def test_processes_load_the_same_batches_as_threads(folder: Path) -> None:
     for for_gpu in (False, True):
         with pytest.raises(PictureError, match="grey"):
             list(load(for_gpu).of_epoch(0))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="pictures are loaded by threads on this system")
+def test_a_process_that_dies_while_it_loads_is_an_error_that_says_so(folder: Path) -> None:
+    pytest.importorskip("torch", reason="batches are tensors")
+    from grainhash.training.batches import Batches
+
+    def read(row: int) -> bytes:
+        os._exit(1)
+
+    dying = replace(read_labelled(folder), read=read)
+    with pytest.raises(GrainhashError, match=r"a process that loads pictures died.*fewer workers"):
+        list(Batches(dying, 24, 5, 3, Augmentation(), 1, True).of_epoch(0))
 
 
 def test_a_view_depends_on_its_generator_alone() -> None:

@@ -104,7 +104,7 @@ def main() -> None:
 
 CASES = {
     "ddp": (tiny_backbone, SETTINGS),
-    "fsdp": (tiny_backbone, SETTINGS),
+    "fsdp": (tiny_backbone, replace(SETTINGS, average=0.5)),
     "pipeline": (lite_backbone, replace(SETTINGS, batch_norm="frozen", epochs=1, batch_size=24)),
 }
 """How each mode is tried: the pipeline for a step, on the network that it can cut, batch norm frozen."""

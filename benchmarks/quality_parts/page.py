@@ -115,7 +115,7 @@ def end_to_end(document: Document) -> str:
                 protocol,
                 f"{found['training_pictures']:,}",
                 f"{settings['input_size']} px, {settings['epochs']} epochs",
-                f"{found['training_seconds'] / 60:.0f} min",
+                f"{found['training_seconds'] / 60:.0f} min, {found['trained_on']}",
                 *(f"{values[n_bits]:.3f}".lstrip("0") for n_bits in ("16", "32", "64")),
             ]
         )

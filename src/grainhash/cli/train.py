@@ -118,7 +118,10 @@ def train(
     checkpoint_every: Annotated[
         int, typer.Option(min=0, help="Steps between checkpoints, besides one an epoch.")
     ] = 0,
-    workers: Annotated[int | None, typer.Option(min=1, help="That load pictures; one a core.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads that load pictures, or processes for a GPU; one a core."),
+    ] = None,
 ) -> None:
     """Learn codes from labelled pictures.
 

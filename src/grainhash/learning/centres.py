@@ -6,7 +6,7 @@ nested_centres(100, 64)     # (100, 64); also its first 16, its first 32, ... bi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +32,14 @@ SHARPNESS = 1.0
 LEAST_GAIN = 1e-6
 """Of a move in a search, below which rounding decides; the closest pair weighs 1."""
 
+FEW_CLASSES = 256
+"""Up to here every split is searched for; the time grows with the square of the classes."""
 
-def prefix_lengths(n_bits: int, shortest: int = SHORTEST_PREFIX) -> tuple[int, ...]:
-    """The lengths at which a nested code is cut: `shortest`, twice that, and so on, and `n_bits` itself."""
+
+def prefix_lengths(n_bits: int) -> tuple[int, ...]:
+    """The lengths at which a nested code is cut: 16, 32, 64, ... and `n_bits` itself."""
     check_n_bits(n_bits)
-    lengths = [shortest]
+    lengths = [SHORTEST_PREFIX]
     while lengths[-1] < n_bits:
         lengths.append(2 * lengths[-1])
     return (*(length for length in lengths if length < n_bits), n_bits)
@@ -73,59 +76,63 @@ def nested_centres(n_classes: int, n_bits: int, *, seed: int = 0) -> Centres:
     prefixes are then chosen anew in turn, given all up to the longer. What splits there are to choose from is
     tried in several ways, and the centres with the largest least distances are kept:
 
-    - parities of the digits of the class number, so that the centres are words of a linear code: `_linear`;
-    - the same with an opposite for each class, for twice as many classes as bits: rows of a Hadamard matrix;
-    - any split, for no more classes than bits, of which parities would repeat: `_by_cuts`.
+    - codewords of a linear code, for more classes than bits: see `_linear`;
+    - the same with the complement of every codeword in the code; where it has twice as many codewords as
+      bits, these are the rows of a Hadamard matrix and of its negative;
+    - any splits, for no more classes than bits, where a linear code would repeat itself: see `_by_cuts`.
     """
     _check(n_classes, n_bits)
     n_words = 1 << (n_classes - 1).bit_length()
     ways = []
     if n_bits <= n_words:
-        ways.append(_linear(n_classes, n_bits, seed, opposites=False))
+        ways.append(_linear(n_classes, n_bits, seed, complements=False))
     if n_bits <= n_words // 2:
-        ways.append(_linear(n_classes, n_bits, seed, opposites=True))
-    if n_classes <= n_bits:
+        ways.append(_linear(n_classes, n_bits, seed, complements=True))
+    if n_classes <= min(n_bits, FEW_CLASSES) or not ways:
         ways.append(_by_cuts(n_classes, n_bits, seed))
     return max(ways, key=lambda way: way.separation).centres
 
 
-class _Way(NamedTuple):
-    """Centres, and the mean over prefixes of the least distance of two, as a share of the bits."""
+class _Candidate(NamedTuple):
+    """Centres, and the mean over prefixes of their least distance as a share of the bits."""
 
     centres: Centres
     separation: float
 
 
-def _linear(n_classes: int, n_bits: int, seed: int, *, opposites: bool) -> _Way:
-    """Words of a linear code, the number of a word being its class.
+def _linear(n_classes: int, n_bits: int, seed: int, *, complements: bool) -> _Candidate:
+    """Codewords of a binary linear code, drawn for the classes.
 
-    Bit `b` of a word is the parity of some binary digits of its number, those of the mask `a_b`. The distance
-    of two words is then the weight of a third, so it is enough to look at each word once; and what a bit with
-    the mask `a` adds to the sum, `sum_w W_w (-1)^<a, w>`, is the Walsh-Hadamard transform of `W` at `a`: the
-    best of all masks is read off.
+    Bit `b` of the codeword of a message `w` is `(-1)^<g_b, w>`, `g_b` being a column of the generator matrix.
+    The distance of two codewords is the weight of a third, so it is enough to look at each once; and what a
+    column `g` adds to the sum over messages, `sum_w W_w (-1)^<g, w>`, is the Walsh-Hadamard transform of `W`
+    at `g`: the best of all columns is read off. `separation` is that of the whole code.
     """
     rng = np.random.default_rng(seed)
     n_words = 1 << (n_classes - 1).bit_length()
-    numbers = np.arange(n_words)
-    some = numbers >= (n_words // 2 if opposites else 1)
-    masks = np.zeros(n_bits, np.int64)  # 0 for a bit not chosen yet
-    common = np.zeros(n_words, np.float32)  # with the word of zeros
+    messages = np.arange(n_words)
+    candidates = messages >= (n_words // 2 if complements else 1)
+    times_used = np.zeros(n_words, np.int64)
+    columns = np.zeros(n_bits, np.int64)
+    common = np.zeros(n_words, np.float64)  # with the codeword of no ones
     start, shares = 0, []
     for end in prefix_lengths(n_bits):
         for turn in range(1 + PASSES):
             for bit in range(start, end):
                 if turn:
-                    common -= _parity(masks[bit] & numbers)
-                weights = np.append(np.float32(0), _closeness(common[1:], end))
-                unused = some & ~np.isin(numbers, np.delete(masks, bit))
-                allowed = unused if unused.any() else some
-                sums = np.where(allowed, _walsh_hadamard(weights), np.inf)
-                masks[bit] = rng.choice(np.flatnonzero(sums <= sums.min() + LEAST_GAIN))
-                common += _parity(masks[bit] & numbers)
+                    times_used[columns[bit]] -= 1
+                    common -= _parity(columns[bit] & messages)
+                weights = np.append(0.0, _closeness(common[1:], end))
+                unused = candidates & (times_used == 0)
+                sums = np.where(unused if unused.any() else candidates, _walsh_hadamard(weights), np.inf)
+                best = sums <= sums.min() + LEAST_GAIN * weights.sum()
+                columns[bit] = rng.choice(np.flatnonzero(best))
+                times_used[columns[bit]] += 1
+                common += _parity(columns[bit] & messages)
         shares.append((1 - common[1:].max() / end) / 2)
         start = end
-    words = rng.permutation(n_words)[:n_classes]
-    return _Way(_parity(words[:, None] & masks), float(np.mean(shares)))
+    drawn = rng.permutation(n_words)[:n_classes]
+    return _Candidate(_parity(drawn[:, None] & columns), float(np.mean(shares)))
 
 
 def _parity(numbers: NDArray[np.int64]) -> Centres:
@@ -133,15 +140,15 @@ def _parity(numbers: NDArray[np.int64]) -> Centres:
     return _signs(np.bitwise_count(numbers) % 2 == 0)
 
 
-def _walsh_hadamard(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`sum_w values_w (-1)^<a, w>` for every `a`, with a power of two values."""
+def _walsh_hadamard(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`sum_w values_w (-1)^<g, w>` for every `g`, with a power of two values."""
     for half in 2 ** np.arange(len(values).bit_length() - 1):
         pairs = values.reshape(-1, 2, half)
         values = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], axis=1)
     return values.reshape(-1)
 
 
-def _by_cuts(n_classes: int, n_bits: int, seed: int) -> _Way:
+def _by_cuts(n_classes: int, n_bits: int, seed: int) -> _Candidate:
     """Centres whose bits may be any split of the classes in two.
 
     As the product of two bits is -1 or +1, a bit `x` adds `x' W x` to the sum over pairs, up to constants: a
@@ -153,10 +160,10 @@ def _by_cuts(n_classes: int, n_bits: int, seed: int) -> _Way:
     for end in prefix_lengths(n_bits):
         for bit in [*range(start, end)] * (1 + PASSES):
             centres[:, bit] = 0
-            centres[:, bit] = _maximum_cut(_closeness(_common(centres), end), rng)
-        shares.append((1 - _common(centres).max() / end) / 2)
+            centres[:, bit] = _maximum_cut(_closeness(_common(centres[:, :end]), end), rng)
+        shares.append((1 - _common(centres[:, :end]).max() / end) / 2)
         start = end
-    return _Way(centres, float(np.mean(shares)))
+    return _Candidate(centres, float(np.mean(shares)))
 
 
 def hierarchy_centres(labels: Labels, centres: Centres) -> Centres:
@@ -211,9 +218,9 @@ def _common(centres: Centres) -> NDArray[np.float32]:
     return common
 
 
-def _closeness(common: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+def _closeness(common: NDArray[Any], length: int) -> NDArray[Any]:
     """How much each pair weighs in a search, 1 for the closest; 0 for a centre and itself."""
-    closeness: NDArray[np.float32] = np.exp(SHARPNESS / length**0.5 * (common - common.max()))
+    closeness: NDArray[Any] = np.exp(SHARPNESS / length**0.5 * (common - common.max()))
     return closeness
 
 

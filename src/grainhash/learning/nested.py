@@ -1,7 +1,7 @@
 """Nested codes, grainhash's own supervised default: one code whose prefixes are each a good code.
 
 The first 16, 32, 64, ... bits are trained as codes of their own: against centres that are well separated at
-each of these lengths, and by a classifier of the very bits. So a gallery can be searched with a short prefix
+each of these lengths, and by classifiers of the very bits. So a gallery can be searched with a short prefix
 and ordered with all bits, or cut to a smaller one, without training again.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from grainhash.hashing.method import check_settings
 from grainhash.labels import Labels
-from grainhash.learning.centres import SHORTEST_PREFIX, check_kind, make_centres, prefix_lengths
+from grainhash.learning.centres import check_kind, make_centres, prefix_lengths
 from grainhash.learning.losses import greedyhash, nested_orthohash, straight_through_signs
 from grainhash.learning.method import DeepMethod
 from grainhash.learning.objective import Objective, needed, with_labels
@@ -25,10 +25,10 @@ from grainhash.learning.objective import Objective, needed, with_labels
 
 @dataclass(kw_only=True)
 class NestedCodes(DeepMethod):
-    """Cosine-margin classification by every prefix on fixed nested centres, and of every prefix's bits.
+    """OrthoHash's and GreedyHash's losses for every prefix of a code.
 
-    The centres (OrthoHash's loss) keep classes apart at every length; the classifier (GreedyHash's), which
-    sees signs and learns which classes are alike, adapts the bits to the data.
+    Fixed nested centres keep the classes apart at every length; linear classifiers of the bits, one a prefix,
+    learn which classes are alike.
     """
 
     name: ClassVar[str] = "nested"
@@ -44,9 +44,9 @@ class NestedCodes(DeepMethod):
     greedy: float = 0.3
     """Weight of GreedyHash's loss; OrthoHash's has 1."""
     alpha: float = 0.1
-    """Of GreedyHash's."""
-    shortest_prefix: int = SHORTEST_PREFIX
-    """Trained as a code of its own; `n_bits` for the whole code alone."""
+    """Weight of GreedyHash's cubic term."""
+    prefixes: bool = True
+    """Whether prefixes are trained as codes of their own; otherwise the whole code alone."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,7 +56,6 @@ class NestedCodes(DeepMethod):
             "smoothing": not 0 <= self.smoothing < 1,
             "greedy": not 0 <= self.greedy < inf,
             "alpha": not 0 <= self.alpha < inf,
-            "shortest_prefix": self.shortest_prefix < 1,
         }
         check_settings(self, wrong)
 
@@ -65,7 +64,7 @@ class NestedCodes(DeepMethod):
         centres = make_centres(self.centres, with_labels(labels).n_classes, self.n_bits, seed=self.seed)
         return NestedObjective(
             torch.from_numpy(centres),
-            prefix_lengths(self.n_bits, self.shortest_prefix),
+            prefix_lengths(self.n_bits) if self.prefixes else (self.n_bits,),
             scale=self.scale,
             margin=self.margin,
             smoothing=self.smoothing,
@@ -98,11 +97,11 @@ class NestedObjective(Objective):
         self.lengths = lengths
         self.scale, self.margin, self.smoothing = scale, margin, smoothing
         self.greedy, self.alpha = greedy, alpha
-        classified = lengths if greedy else ()
-        self.classifiers = nn.ModuleList(nn.Linear(m, len(centres), bias=False) for m in classified)
+        self.classified = lengths if greedy else ()
+        self.classifiers = nn.ModuleList(nn.Linear(m, len(centres), bias=False) for m in self.classified)
 
     def forward(self, u: Tensor, targets: Tensor | None, rows: Tensor) -> Tensor:
-        """Classify by every prefix."""
+        """The mean of both losses over the prefixes."""
         targets = needed(targets)
         loss = nested_orthohash(
             u,
@@ -114,7 +113,7 @@ class NestedObjective(Objective):
             margin=self.margin,
             smoothing=self.smoothing,
         )
-        for classifier, m in zip(self.classifiers, self.lengths, strict=False):
+        for classifier, m in zip(self.classifiers, self.classified, strict=True):
             prefix = u[:, :m]
             logits = classifier(straight_through_signs(prefix))
             weight = self.greedy / len(self.lengths)

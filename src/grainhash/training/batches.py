@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,13 +21,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from grainhash.encoder.network import usable_cores
 from grainhash.errors import GrainhashError
 from grainhash.images import decode
 from grainhash.labelled import LabelledPictures
 from grainhash.training.augment import Augmentation
 
 AHEAD = 3
-"""Batches in work or done ahead of the one asked for; of each process, where processes load."""
+"""Batches in work or done ahead of the one asked for."""
+
+MOST_PROCESSES = 16
+"""That load for one GPU: more than it takes to keep one busy."""
+
+AHEAD_OF_A_PROCESS = 2
+"""Batches that each of them has in work or done, in shared memory."""
 
 A_TURN = 8
 """Pictures that one thread loads before it asks for more."""
@@ -62,7 +70,7 @@ class Batches:
     seed: int
     augmentation: Augmentation
     n_workers: int
-    """That load pictures."""
+    """Threads, or processes, that load pictures."""
     for_gpu: bool = False
     """Whether processes load them, where the system can fork, and into memory that a GPU reads by itself."""
 
@@ -76,14 +84,22 @@ class Batches:
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.pictures))
         return order[step * self.batch_size :][: self.batch_size]
 
-    def of_epoch(self, epoch: int, *, first: int = 0, own: slice = slice(None)) -> Iterator[Batch]:
-        """The batches of an epoch, from step `first` on; `own` is the part of each that is loaded here."""
+    def of_epoch(self, epoch: int, *, first: int = 0, own: slice = slice(None)) -> Generator[Batch]:
+        """The batches of an epoch, from step `first` on; `own` is the part of each that is loaded here.
+
+        Close it to end the threads or processes early.
+
+        Raises:
+            PictureError: a picture that can no longer be read.
+            GrainhashError: a process that loads pictures died.
+        """
         steps = range(first, self.per_epoch)
-        if self.for_gpu and steps and "fork" in multiprocessing.get_all_start_methods():
+        has_own = len(range(self.batch_size)[own]) > 0
+        if self.for_gpu and steps and has_own and "fork" in multiprocessing.get_all_start_methods():
             return self._by_processes(epoch, steps, own)
         return self._by_threads(epoch, steps, own)
 
-    def _by_threads(self, epoch: int, steps: range, own: slice) -> Iterator[Batch]:
+    def _by_threads(self, epoch: int, steps: range, own: slice) -> Generator[Batch]:
         in_work: deque[tuple[Ints, list[Future[list[View]]]]] = deque()
         with ThreadPoolExecutor(self.n_workers, thread_name_prefix="grainhash-load") as pool:
             try:
@@ -99,18 +115,29 @@ class Batches:
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def _by_processes(self, epoch: int, steps: range, own: slice) -> Iterator[Batch]:
-        loader: DataLoader[Batch | GrainhashError] = DataLoader(
+    def _by_processes(self, epoch: int, steps: range, own: slice) -> Generator[Batch]:
+        loader: DataLoader[Batch | Exception] = DataLoader(
             _Steps(self, epoch, own),
             batch_size=None,
             sampler=steps,
-            num_workers=self.n_workers,
-            prefetch_factor=AHEAD,
+            num_workers=min(self.n_workers, usable_cores(), len(steps), MOST_PROCESSES),
+            prefetch_factor=AHEAD_OF_A_PROCESS,
             multiprocessing_context="fork",  # what reads pictures cannot be sent to another interpreter
+            worker_init_fn=_leave_interrupts_to_the_first_process,
             pin_memory=torch.cuda.is_available(),
         )
-        for batch in loader:
-            if isinstance(batch, GrainhashError):
+        batches = iter(loader)
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                raise GrainhashError(
+                    f"a process that loads pictures died ({_first_line(error)}); memory may be short, or "
+                    "shared memory, /dev/shm: try with fewer workers"
+                ) from error
+            if isinstance(batch, Exception):
                 raise batch
             yield batch
 
@@ -136,7 +163,7 @@ class Batches:
         return Batch(*map(torch.from_numpy, (rows, pixels, colours)))
 
 
-class _Steps(Dataset[Batch | GrainhashError]):
+class _Steps(Dataset[Batch | Exception]):
     """The batches of an epoch by step, as a process that loads asks for them.
 
     An error is handed over, not raised: a `DataLoader` would put one of its own in its place.
@@ -145,9 +172,17 @@ class _Steps(Dataset[Batch | GrainhashError]):
     def __init__(self, batches: Batches, epoch: int, own: slice) -> None:
         self.batches, self.epoch, self.own = batches, epoch, own
 
-    def __getitem__(self, step: int) -> Batch | GrainhashError:
+    def __getitem__(self, step: int) -> Batch | Exception:
         rows = self.batches.rows(self.epoch, step)
         try:
             return self.batches.together(rows, self.batches.views(self.epoch, rows[self.own].tolist()))
-        except GrainhashError as error:
+        except (GrainhashError, OSError) as error:
             return error
+
+
+def _leave_interrupts_to_the_first_process(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

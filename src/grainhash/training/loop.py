@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -69,7 +69,7 @@ class Running:
     int8: bool = False
     granules: GranuleSettings = field(default_factory=GranuleSettings)
     n_workers: int | None = None
-    """That load pictures, threads or for a GPU processes; one a core by default."""
+    """Threads that load pictures, or processes for a GPU; one a core by default."""
     source: str = ""
     """Where the pictures come from, for the encoder's provenance."""
 
@@ -128,7 +128,7 @@ class Training:
             settings.batch_size,
             settings.seed,
             settings.augmentation,
-            running.n_workers or usable_cores(),
+            running.n_workers or max(1, usable_cores() // parallel.local_processes()),
             for_gpu=device.type == "cuda",
         )
         self.optimiser = torch.optim.AdamW(self._groups())
@@ -256,7 +256,11 @@ class Training:
             return
         decay = min(self.settings.average, (1 + self.step) / (10 + self.step))
         now = self._averaged()
-        torch._foreach_lerp_(list(self.average.values()), [now[name] for name in self.average], 1 - decay)
+        of_a_kind: dict[type[Tensor], list[str]] = {}  # FSDP's weights are not of the kind of others
+        for name, mean in self.average.items():
+            of_a_kind.setdefault(type(mean), []).append(name)
+        for names in of_a_kind.values():
+            torch._foreach_lerp_([self.average[n] for n in names], [now[n] for n in names], 1 - decay)
 
     @torch.no_grad()
     def _swap_average(self) -> None:
@@ -299,29 +303,30 @@ class Training:
         self.head.train()
         self.objective.train()
         before, since = perf_counter(), self.step
-        for batch in self.batches.of_epoch(epoch, first=first, own=self.own):
-            loss = self._take_step(batch)
-            n = self.settings.batch_size
-            progress(Progress("train", self.step * n, self.n_steps * n, len(self.material.skipped)))
-            last = self.step == (epoch + 1) * self.batches.per_epoch
-            if last or self.step % self.running.log_every == 0:
-                self.loss = float(loss)
-                now = perf_counter()
-                self.seconds += now - before
-                log.add(
-                    step=self.step,
-                    epoch=epoch + 1,
-                    loss=self.loss,
-                    learning_rate=self.optimiser.param_groups[0]["lr"],
-                    pictures_per_second=(self.step - since) * n / (now - before),
-                    seconds=self.seconds,
-                )
-                before, since = now, self.step
-                self._check_finite(loss)
-            every = self.running.checkpoint_every
-            if every and self.step % every == 0 and not last:
-                self._check_finite(loss)
-                self._save()
+        with closing(self.batches.of_epoch(epoch, first=first, own=self.own)) as batches:
+            for batch in batches:
+                loss = self._take_step(batch)
+                n = self.settings.batch_size
+                progress(Progress("train", self.step * n, self.n_steps * n, len(self.material.skipped)))
+                last = self.step == (epoch + 1) * self.batches.per_epoch
+                if last or self.step % self.running.log_every == 0:
+                    self.loss = float(loss)
+                    now = perf_counter()
+                    self.seconds += now - before
+                    log.add(
+                        step=self.step,
+                        epoch=epoch + 1,
+                        loss=self.loss,
+                        learning_rate=self.optimiser.param_groups[0]["lr"],
+                        pictures_per_second=(self.step - since) * n / (now - before),
+                        seconds=self.seconds,
+                    )
+                    before, since = now, self.step
+                    self._check_finite(loss)
+                every = self.running.checkpoint_every
+                if every and self.step % every == 0 and not last:
+                    self._check_finite(loss)
+                    self._save()
 
     def _check_finite(self, loss: Tensor) -> None:
         """Stop before anything that came of a loss without bounds takes the place of a checkpoint."""

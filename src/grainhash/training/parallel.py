@@ -287,6 +287,11 @@ def is_first() -> bool:
     return not distributed.is_initialized() or distributed.get_rank() == 0
 
 
+def local_processes() -> int:
+    """How many processes `torchrun` started on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def rank() -> int:
     """Which process this is."""
     return distributed.get_rank() if distributed.is_initialized() else 0
