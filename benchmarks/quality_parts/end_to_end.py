@@ -1,7 +1,10 @@
 """Network, head and code learned together on CIFAR-10, by two of its protocols.
 
-Training needs a GPU or hours; judging takes minutes anywhere. `train` leaves an encoder folder, and an
-encoder of the same settings that is there already is judged as it is, wherever it was trained.
+Training needs a GPU or many hours; judging takes minutes anywhere. To train on another machine, run there
+
+    PYTHONPATH=benchmarks python -c "from quality_parts.end_to_end import train; train('cifar10-2')"
+
+and copy `build/quality/cifar10-2` from there: an encoder that the same settings made is judged as it is.
 """
 
 from __future__ import annotations
@@ -56,7 +59,7 @@ def end_to_end(protocol: str, quick: bool) -> dict[str, Any] | None:
         print(f"end to end: not measured, there is no {CIFAR10.name} on this machine")
         return None
     task = _Task.of(protocol, quick=quick)
-    encoder = task.trained_before() or task.train(Running(source=protocol))
+    encoder = (None if quick else task.trained_before()) or task.train(Running(source=protocol))
     asked = np.union1d(task.split.query, task.split.database)
     (found,), skipped = encode_pictures([encoder], task.pictures, asked, with_projections=True)
     assert not skipped
