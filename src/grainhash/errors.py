@@ -131,3 +131,8 @@ class MissingExtra(GrainhashError, ImportError):
 
     def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str]]:
         return type(self), (self.what, self.extra)
+
+
+def first_line(error: Exception) -> str:
+    """What a library's error says first, or its kind where it says nothing: enough for a message of ours."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

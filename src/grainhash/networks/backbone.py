@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from grainhash.encoder.network import NetworkSpec
-from grainhash.errors import EncoderError, InputError, MissingExtra
+from grainhash.errors import EncoderError, InputError, MissingExtra, first_line
 from grainhash.networks import efficientnet_lite as lite
 
 RANDOM = "random"
@@ -299,8 +299,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     except EncoderError:
         raise
     except Exception as error:  # what damaged files raise shares no base class
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise EncoderError(f"{path}: weights that cannot be read ({first_line})") from None
+        raise EncoderError(f"{path}: weights that cannot be read ({first_line(error)})") from None
 
 
 def _load(network: nn.Module, state: dict[str, Tensor], path: Path, *, but: tuple[str, ...] = ()) -> None:
@@ -329,7 +328,7 @@ def _fetching(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise EncoderError(
-            f"the published weights of {name} could not be loaded ({first_line}); name a file of weights"
+            f"the published weights of {name} could not be loaded ({first_line(error)}); "
+            "name a file of weights"
         ) from None

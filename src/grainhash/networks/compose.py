@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grainhash.encoder.network import NetworkSpec
-from grainhash.errors import EncoderError, InputError
+from grainhash.errors import EncoderError, InputError, first_line
 from grainhash.networks.graph import INPUT, import_onnx, read, tidy, write
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ def _same_operators(models: Mapping[str, ModelProto]) -> dict[str, ModelProto]:
             older = versions[name] < newest
             same[name] = onnx.version_converter.convert_version(model, newest) if older else model
         except RuntimeError as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise EncoderError(
-                f"network {name}: of operator set {versions[name]}, cannot be brought to {newest} ({reason})"
+                f"network {name}: of operator set {versions[name]}, cannot be brought to {newest} "
+                f"({first_line(error)})"
             ) from None
     return same
 

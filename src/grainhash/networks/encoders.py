@@ -23,7 +23,7 @@ from grainhash.encoder.encoder import Encoder, EncoderConfig
 from grainhash.encoder.granules import GranuleSettings
 from grainhash.encoder.network import NetworkSpec, Pixels, load_network
 from grainhash.encoder.pipeline import features_of_files
-from grainhash.errors import EncoderError, InputError, LabelsError, MissingExtra, PictureError
+from grainhash.errors import EncoderError, InputError, LabelsError, MissingExtra, PictureError, first_line
 from grainhash.features.parts import CLASSICAL, parse_parts
 from grainhash.hashing.balanced import fit_balanced
 from grainhash.hashing.function import Affine, HashFunction
@@ -211,8 +211,9 @@ def _check_two_at_once(source: Path, network: Path, spec: NetworkSpec) -> None:
     try:
         rows = loaded.run(np.zeros((2, size, size, 3), np.uint8))[POOLED]
     except Exception as error:  # the runtimes' errors share no base class
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise EncoderError(f"{source}: cannot take two pictures at once ({reason}); {_EXPORT_FREE}") from None
+        raise EncoderError(
+            f"{source}: cannot take two pictures at once ({first_line(error)}); {_EXPORT_FREE}"
+        ) from None
     if len(rows) != 2:
         raise EncoderError(f"{source}: makes {len(rows)} rows of two pictures; {_EXPORT_FREE}")
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from grainhash.encoder.network import NetworkSpec
-from grainhash.errors import EncoderError, MissingExtra
+from grainhash.errors import EncoderError, MissingExtra, first_line
 from grainhash.networks.graph import INPUT, tidy, write
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ def export_onnx(module: nn.Module, spec: NetworkSpec, path: Path) -> None:
                 verbose=False,
             )
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise EncoderError(f"PyTorch cannot export the network to ONNX ({reason})") from None
+        raise EncoderError(f"PyTorch cannot export the network to ONNX ({first_line(error)})") from None
     finally:
         module.train(was_training)
     if program is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grainhash.encoder.network import NetworkSpec
-from grainhash.errors import EncoderError, MissingExtra
+from grainhash.errors import EncoderError, MissingExtra, first_line
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, ValueInfoProto
@@ -60,8 +60,7 @@ def read(path: Path) -> ModelProto:
     except OSError as error:
         raise EncoderError(f"{path}: {error.strerror or error}") from None
     except Exception as error:  # protobuf's and onnx's errors share no base class
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise EncoderError(f"{path}: not an ONNX graph ({reason})") from None
+        raise EncoderError(f"{path}: not an ONNX graph ({first_line(error)})") from None
     return model
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grainhash.encoder.network import NetworkSpec, Pixels
-from grainhash.errors import EncoderError, InputError, MissingExtra
+from grainhash.errors import EncoderError, InputError, MissingExtra, first_line
 from grainhash.networks.graph import POOLED, import_onnx, read, tidy, write
 
 if TYPE_CHECKING:
@@ -143,8 +143,9 @@ def _nearest(source: Path, model: ModelProto, pictures: Pictures) -> ModelProto:
                 weight_type=quantization.QuantType.QInt8,
             )
         except (ValueError, RuntimeError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise EncoderError(f"{source}: ONNX Runtime cannot quantise this graph ({reason})") from None
+            raise EncoderError(
+                f"{source}: ONNX Runtime cannot quantise this graph ({first_line(error)})"
+            ) from None
         int8_model: ModelProto = onnx.load(target)
         return int8_model
 
