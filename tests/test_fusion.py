@@ -117,11 +117,12 @@ def test_no_block_counts_for_more_by_its_scale(fusion):
     np.testing.assert_array_equal(*codes)
 
 
-def test_a_block_of_noise_is_weighed_less():
-    weights = fitted(*several_kinds(), fusion="weights", margin=0.4, greedy=0.0).function.steps[0].weights
+@pytest.mark.parametrize(("loss", "share"), [({"margin": 0.4, "greedy": 0.0}, 0.8), ({}, 0.9)])
+def test_a_block_of_noise_is_weighed_less(loss, share):
+    weights = fitted(*several_kinds(), fusion="weights", **loss).function.steps[0].weights
     assert weights.min() > 0
     assert weights.mean() == pytest.approx(1)
-    assert weights[1] < 0.8 * weights[[0, 2]].min()
+    assert weights[1] < share * weights[[0, 2]].min()
 
 
 def test_gates_open_for_the_block_that_shows_the_class_of_this_picture():

@@ -32,6 +32,7 @@ from grainhash.errors import (  # noqa: E402
 from grainhash.hashing.steps import BlockNorm, Gates  # noqa: E402
 from grainhash.labelled import LabelledPictures, read_labelled  # noqa: E402
 from grainhash.labels import Labels  # noqa: E402
+from grainhash.methods import method  # noqa: E402
 from grainhash.networks.backbone import Backbone, Features  # noqa: E402
 from grainhash.training import features as features_module  # noqa: E402
 from grainhash.training.checkpoint import Checkpoint  # noqa: E402
@@ -335,6 +336,15 @@ def test_end_to_end_training_makes_an_encoder_that_index_takes(
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["36", "False"]
+
+
+def test_an_encoder_says_what_its_objective_was_set_to(pictures: LabelledPictures, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, epochs=1, objective_settings={"margin": 0.3})
+    provenance = train(pictures, tmp_path / "out", settings).encoder.config.provenance
+    of_objective = provenance["settings"]["objective_settings"]
+    assert of_objective["margin"] == 0.3
+    assert of_objective["scale"] == method("nested")(16).scale
+    assert "dropout" not in of_objective  # of heads on frozen features
 
 
 @pytest.mark.parametrize(("interrupted_after", "objective"), [(2, "nested"), (5, "hashnet"), (5, "dpsh")])

@@ -23,7 +23,7 @@ from grainhash.evaluation.protocols import PROTOCOLS, Split
 from grainhash.labelled import LabelledPictures, read_labelled
 from grainhash.training.augment import Augmentation
 from grainhash.training.end_to_end import train_end_to_end
-from grainhash.training.loop import Running
+from grainhash.training.loop import Running, with_defaults
 from grainhash.training.out import CHECKPOINT
 from grainhash.training.settings import Settings
 from quality_parts.judged import Judge
@@ -72,7 +72,7 @@ def end_to_end(protocol: str, quick: bool) -> dict[str, Any] | None:
     return {
         "measure": "mAP@all, denominator: relevant found, ties: expected",
         "protocol": task.about,
-        "settings": task.settings.to_dict(),
+        "settings": provenance["settings"],
         "mean_average_precision": {str(n): round(value, 4) for n, value in lengths.items()},
         "training_pictures": provenance["pictures"],
         "training_seconds": provenance["seconds"],
@@ -113,7 +113,7 @@ class _Task:
         if not (self.out / "encoder.json").exists():
             return None
         encoder = Encoder.load(self.out)
-        settings = json.loads(json.dumps(self.settings.to_dict()))
+        settings = json.loads(json.dumps(with_defaults(self.settings).to_dict()))
         return encoder if encoder.config.provenance.get("settings") == settings else None
 
     def train(self, running: Running) -> Encoder:

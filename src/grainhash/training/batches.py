@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from grainhash.encoder.network import usable_cores
-from grainhash.errors import GrainhashError
+from grainhash.errors import GrainhashError, first_line
 from grainhash.images import decode
 from grainhash.labelled import LabelledPictures
 from grainhash.training.augment import Augmentation
@@ -133,8 +133,10 @@ class Batches:
             except StopIteration:
                 return
             except RuntimeError as error:
+                if not str(error).startswith("DataLoader worker"):
+                    raise  # of a process that goes on
                 raise GrainhashError(
-                    f"a process that loads pictures died ({_first_line(error)}); memory may be short, or "
+                    f"a process that loads pictures died ({first_line(error)}); memory may be short, or "
                     "shared memory, /dev/shm: try with fewer workers"
                 ) from error
             if isinstance(batch, Exception):
@@ -182,7 +184,3 @@ class _Steps(Dataset[Batch | Exception]):
 
 def _leave_interrupts_to_the_first_process(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,9 +13,8 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from grainhash.errors import InputError, MissingExtra
+from grainhash.errors import InputError, MissingExtra, first_line
 from grainhash.labelled import LabelledPictures
-from grainhash.learning.deep import DEEP_METHODS, DeepMethod
 from grainhash.learning.heads import HEADS
 from grainhash.networks.backbone import LITE, Backbone, load_backbone
 from grainhash.networks.export import export_onnx
@@ -23,8 +22,7 @@ from grainhash.training import parallel
 from grainhash.training.allocator import keep_freed_memory
 from grainhash.training.data import divide, gather, wholes
 from grainhash.training.finish import write_encoder
-from grainhash.training.loop import Running, Training, precision
-from grainhash.training.method import make_method
+from grainhash.training.loop import Running, Training, precision, with_defaults
 from grainhash.training.out import CHECKPOINT, check_out
 from grainhash.training.result import Trained
 from grainhash.training.settings import Settings
@@ -76,7 +74,9 @@ def train_end_to_end(
     with parallel.processes(running.mode) as device:
         started = perf_counter()
         quiet = progress if parallel.is_first() else silent
-        _check_what_learns(settings)
+        settings = with_defaults(settings)
+        if settings.head not in HEADS:
+            raise InputError(f"head {settings.head!r}: there are {', '.join(HEADS)}")
         precision(settings, device, running.mode)
         check_out(out, resume=running.resume)
         _check_installed(running)
@@ -165,24 +165,6 @@ def _delete_checkpoint(path: Path) -> None:
         path.parent.rmdir()
 
 
-def _check_what_learns(settings: Settings) -> None:
-    """Refuse an objective, settings of it, or a head that there are not, before a picture is read."""
-    name = settings.objective
-    known = [method for method, its_class in DEEP_METHODS.items() if its_class.needs_labels]
-    if name not in known:
-        raise InputError(f"nothing learns end to end by the name of {name!r}; there are {', '.join(known)}")
-    of_features = {setting.name for setting in fields(DeepMethod)}
-    make_method(
-        DEEP_METHODS[name],
-        settings.n_bits,
-        settings.seed,
-        settings.objective_settings,
-        without=of_features,
-    )
-    if settings.head not in HEADS:
-        raise InputError(f"head {settings.head!r}: there are {', '.join(HEADS)}")
-
-
 def _check_installed(running: Running) -> None:
     """Refuse to train what could not be exported or logged."""
     needed = {
@@ -204,7 +186,8 @@ def _check_input_size(network: Backbone) -> None:
         with torch.no_grad():
             network(torch.zeros(1, 3, size, size))
     except (AssertionError, RuntimeError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{network.name} takes no pictures of {size} pixels a side ({reason})") from None
+        raise InputError(
+            f"{network.name} takes no pictures of {size} pixels a side ({first_line(error)})"
+        ) from None
     finally:
         network.train(was_training)

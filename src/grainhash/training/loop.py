@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -25,6 +25,7 @@ from grainhash.codes import pack
 from grainhash.encoder.granules import GranuleSettings
 from grainhash.encoder.network import usable_cores
 from grainhash.errors import CheckpointError, GrainhashError, InputError
+from grainhash.learning.deep import DEEP_METHODS, DeepMethod
 from grainhash.learning.heads import make_head
 from grainhash.learning.objectives import make_objective
 from grainhash.networks.backbone import Backbone
@@ -36,6 +37,7 @@ from grainhash.training.checkpoint import Checkpoint
 from grainhash.training.data import Division, Material, wholes
 from grainhash.training.finish import HashNetwork
 from grainhash.training.log import Log
+from grainhash.training.method import make_method
 from grainhash.training.out import CHECKPOINT
 from grainhash.training.score import validation_map
 from grainhash.training.settings import Settings
@@ -94,6 +96,7 @@ class Training:
         device: torch.device,
         out: Path,
     ) -> None:
+        settings = with_defaults(settings)
         self.settings, self.running, self.material, self.out = settings, running, material, out
         self.division = replace(division, validation=division.validation[:MOST_VALIDATED])
         self.device = device
@@ -288,7 +291,8 @@ class Training:
             for epoch in range(first_epoch, self.settings.epochs):
                 if self._out_of_patience(epoch):
                     break
-                self._run_epoch(epoch, done, log, progress)
+                with closing(self.batches.of_epoch(epoch, first=done, own=self.own)) as batches:
+                    self._run_epoch(epoch, batches, log, progress)
                 done = 0
                 score = self._judge(epoch)
                 log.add(step=self.step, epoch=epoch + 1, seconds=self.seconds, validation_map=score)
@@ -297,36 +301,37 @@ class Training:
                 self._save()
         self._keep_result()
 
-    def _run_epoch(self, epoch: int, first: int, log: Log, progress: Callable[[Progress], None]) -> None:
+    def _run_epoch(
+        self, epoch: int, batches: Iterator[Batch], log: Log, progress: Callable[[Progress], None]
+    ) -> None:
         self.objective.advance(epoch / self.settings.epochs)
         train_mode(self.backbone, frozen_batch_norm=self.settings.batch_norm == "frozen")
         self.head.train()
         self.objective.train()
         before, since = perf_counter(), self.step
-        with closing(self.batches.of_epoch(epoch, first=first, own=self.own)) as batches:
-            for batch in batches:
-                loss = self._take_step(batch)
-                n = self.settings.batch_size
-                progress(Progress("train", self.step * n, self.n_steps * n, len(self.material.skipped)))
-                last = self.step == (epoch + 1) * self.batches.per_epoch
-                if last or self.step % self.running.log_every == 0:
-                    self.loss = float(loss)
-                    now = perf_counter()
-                    self.seconds += now - before
-                    log.add(
-                        step=self.step,
-                        epoch=epoch + 1,
-                        loss=self.loss,
-                        learning_rate=self.optimiser.param_groups[0]["lr"],
-                        pictures_per_second=(self.step - since) * n / (now - before),
-                        seconds=self.seconds,
-                    )
-                    before, since = now, self.step
-                    self._check_finite(loss)
-                every = self.running.checkpoint_every
-                if every and self.step % every == 0 and not last:
-                    self._check_finite(loss)
-                    self._save()
+        for batch in batches:
+            loss = self._take_step(batch)
+            n = self.settings.batch_size
+            progress(Progress("train", self.step * n, self.n_steps * n, len(self.material.skipped)))
+            last = self.step == (epoch + 1) * self.batches.per_epoch
+            if last or self.step % self.running.log_every == 0:
+                self.loss = float(loss)
+                now = perf_counter()
+                self.seconds += now - before
+                log.add(
+                    step=self.step,
+                    epoch=epoch + 1,
+                    loss=self.loss,
+                    learning_rate=self.optimiser.param_groups[0]["lr"],
+                    pictures_per_second=(self.step - since) * n / (now - before),
+                    seconds=self.seconds,
+                )
+                before, since = now, self.step
+                self._check_finite(loss)
+            every = self.running.checkpoint_every
+            if every and self.step % every == 0 and not last:
+                self._check_finite(loss)
+                self._save()
 
     def _check_finite(self, loss: Tensor) -> None:
         """Stop before anything that came of a loss without bounds takes the place of a checkpoint."""
@@ -455,6 +460,31 @@ class Training:
             self.best = self.whole_state()
         self.kept.backbone.load_state_dict(_under("backbone.", self.best))
         self.kept.head.load_state_dict(_under("head.", self.best))
+
+
+def with_defaults(settings: Settings) -> Settings:
+    """With every setting of the objective's own, also those that were left to it.
+
+    So a checkpoint and an encoder say what they were trained with whatever later versions have as defaults.
+
+    Raises:
+        InputError: an objective, or a setting of it, that there is not or that cannot be.
+    """
+    known = [name for name, method in DEEP_METHODS.items() if method.needs_labels]
+    if settings.objective not in known:
+        raise InputError(
+            f"nothing learns end to end by the name of {settings.objective!r}; there are {', '.join(known)}"
+        )
+    of_features = {setting.name for setting in fields(DeepMethod)}
+    method = make_method(
+        DEEP_METHODS[settings.objective],
+        settings.n_bits,
+        settings.seed,
+        settings.objective_settings,
+        without=of_features,
+    )
+    own = [setting.name for setting in fields(method) if setting.name not in of_features]
+    return replace(settings, objective_settings={name: getattr(method, name) for name in own})
 
 
 def schedule(step: int, n_steps: int, warm_up: float) -> float:

@@ -42,7 +42,8 @@ def make_method(
     for name, value in settings.items():
         kind = KINDS.get(known[name], object)
         if not isinstance(value, kind) or (isinstance(value, bool) and known[name] in ("int", "float")):
-            raise InputError(f"{name}={value!r}: {make.name} takes {known[name]} here")
+            kinds = "true or false" if known[name] == "bool" else known[name]
+            raise InputError(f"{name}={value!r}: {make.name} takes {kinds} here")
     try:
         return make(n_bits, seed=seed, **settings)
     except TypeError as error:
