@@ -21,13 +21,14 @@ The stages:
   to learn from and with 5,000. Minutes on a GPU; a day, and hours, on two cores. What the same settings made
   before, here or elsewhere, is judged as it is (quality_parts/end_to_end.py).
 
-Average precision is over the relevant items found, and an expectation over ties. Settings of the methods come
-from splits of training pictures, and those without labels from queries of CIFAR-10's train part. Features,
-and how they are scaled, were chosen on 1,000 queries of another draw from CIFAR-10; one in fifty of those is
-also a query of each seed here. Features come from the shipped network and are kept in `build/features`; the
-first run computes them (about ten minutes on two cores). `--only` measures one stage again and keeps the
-others, also those that another process measures meanwhile. The pictures are not part of this repository: what
-is not there is not measured.
+Average precision is over the relevant items found, an expectation over ties. Settings of nested codes come
+from splits of the training pictures of CIFAR-10, Caltech-101 and Fashion-MNIST in the draw of seed 0: one in
+60 of CIFAR-10's, and one in 20 of Fashion-MNIST's, is a query of each other seed. Settings of the methods
+without labels come from queries of CIFAR-10's train part. Features, and how they are scaled, were chosen on
+1,000 queries of another draw from CIFAR-10; one in fifty of those is also a query of each seed here. Features
+come from the shipped network and are kept in `build/features`; the first run computes them (about ten minutes
+on two cores). `--only` measures one stage again and keeps the others, also those that another process
+measures meanwhile. The pictures are not part of this repository: what is not there is not measured.
 """
 
 from __future__ import annotations
