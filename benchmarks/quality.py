@@ -10,8 +10,8 @@ The stages:
 - supervised: CIFAR-10, protocol `cifar10-1`: 1,000 queries, 59,000 searched, of which 5,000 to learn from,
   drawn anew for each seed; mAP over all. Average pooling, R-MAC and a middle layer, learned from mirrored
   pictures, too. Nested codes are fitted once and cut.
-- regularised: the losses of others with the dropout and noise that nested codes have by default, at 64 bits;
-  in all other stages they have their own defaults.
+- regularised: the losses of others with the dropout, noise and learning rate that nested codes have by
+  default, at 64 bits; in all other stages they have their own defaults.
 - unlabelled: `supervised`, learned also from the 54,000 pictures of the database that have no label.
 - caltech101, fashion-mnist: 64 bits, the same features. Caltech-101 has parts of its own; of Fashion-MNIST
   1,000 pictures ask, 19,000 are searched, of which 5,000 to learn from.
@@ -22,13 +22,15 @@ The stages:
   before, here or elsewhere, is judged as it is (quality_parts/end_to_end.py).
 
 Average precision is over the relevant items found, an expectation over ties. Settings of nested codes come
-from splits of the training pictures of CIFAR-10, Caltech-101 and Fashion-MNIST in the draw of seed 0: one in
-60 of CIFAR-10's, and one in 20 of Fashion-MNIST's, is a query of each other seed. Settings of the methods
-without labels come from queries of CIFAR-10's train part. Features, and how they are scaled, were chosen on
-1,000 queries of another draw from CIFAR-10; one in fifty of those is also a query of each seed here. Features
-come from the shipped network and are kept in `build/features`; the first run computes them (about ten minutes
-on two cores). `--only` measures one stage again and keeps the others, also those that another process
-measures meanwhile. The pictures are not part of this repository: what is not there is not measured.
+from splits of the training pictures of CIFAR-10, Caltech-101 and Fashion-MNIST: margin and learning rate from
+those of all draws from CIFAR-10, without any that asks in one of them; the rest, and all on Fashion-MNIST, in
+the draw of seed 0, of which one in 60 of CIFAR-10's, and one in 20 of Fashion-MNIST's, is a query of each
+other seed. Settings of the methods without labels come from queries of CIFAR-10's train part. Features, and
+how they are scaled, were chosen on 1,000 queries of another draw from CIFAR-10; one in fifty of those is also
+a query of each seed here. Features come from the shipped network and are kept in `build/features`; the first
+run computes them (about ten minutes on two cores). `--only` measures one stage again and keeps the others,
+also those that another process measures meanwhile. The pictures are not part of this repository: what is not
+there is not measured.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ LENGTHS = (16, 32, 64, 128)
 SHALLOW = ("lsh", "pca-sign", "spectral", "itq", "knnh")
 UNSUPERVISED = ("bihalf", "cibhash")
 PEERS = ("dpsh", "hashnet", "dsh", "greedyhash", "csq", "orthohash")
-OF_NESTED = ("dropout", "noise")
+OF_NESTED = ("dropout", "noise", "learning_rate")
 """Settings of nested codes that the others are tried with, too."""
 OTHER_DATA_BITS = 64
 UNSUPERVISED_QUERIES = 2000
@@ -195,7 +197,7 @@ def unlabelled(quick: bool) -> dict[str, Any] | None:
 
 
 def regularised(quick: bool) -> dict[str, Any] | None:
-    """The losses of others with the dropout and noise of nested codes, on the splits of `supervised`."""
+    """The losses of others with the training settings of nested codes, on the splits of `supervised`."""
     data = material("cifar10-1", quick=quick)
     if data is None:
         return None

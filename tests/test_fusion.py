@@ -117,7 +117,7 @@ def test_no_block_counts_for_more_by_its_scale(fusion):
     np.testing.assert_array_equal(*codes)
 
 
-@pytest.mark.parametrize(("loss", "share"), [({"margin": 0.4, "greedy": 0.0}, 0.8), ({}, 0.9)])
+@pytest.mark.parametrize(("loss", "share"), [({"margin": 3.2, "greedy": 0.0}, 0.8), ({}, 0.9)])
 def test_a_block_of_noise_is_weighed_less(loss, share):
     weights = fitted(*several_kinds(), fusion="weights", **loss).function.steps[0].weights
     assert weights.min() > 0

@@ -106,7 +106,7 @@ def test_in_a_hierarchy_siblings_are_nearer_than_strangers(name):
     codes = np.where(method.project(features) > 0, 1.0, -1.0)
     likeness = codes @ codes.T
     leaf, parent = np.equal.outer(ids, ids), np.equal.outer(ids // 2, ids // 2)
-    assert likeness[leaf].mean() > likeness[parent & ~leaf].mean() + 2 > likeness[~parent].mean() + 6
+    assert likeness[leaf].mean() > likeness[parent & ~leaf].mean() + 2 > likeness[~parent].mean() + 5
 
 
 def test_prefixes_of_a_nested_code_are_codes():
@@ -125,12 +125,13 @@ def test_the_loss_of_nested_codes_is_that_of_orthohash_and_of_greedyhash_for_eve
     labels = Labels.single(np.arange(24) % 6)
     targets = torch.from_numpy(labels.indicator()).float()
     torch.manual_seed(0)
-    objective = make_objective("nested", n_bits=32, labels=labels, greedy=0.5, margin=0.3, prefixes=prefixes)
+    objective = make_objective("nested", n_bits=32, labels=labels, greedy=0.5, margin=12.0, prefixes=prefixes)
     u = torch.randn(24, 32)
     expected = []
     lengths = (16, 32) if prefixes else (32,)
     for m, classifier in zip(lengths, objective.classifiers, strict=True):
-        centred = losses.orthohash(u[:, :m], objective.centres[:, :m], targets, scale=8.0, margin=0.3)
+        margin = {16: 1.0, 32: 0.75}[m]  # 12 bits, and no more than orthogonal codes are apart
+        centred = losses.orthohash(u[:, :m], objective.centres[:, :m], targets, scale=8.0, margin=margin)
         logits = torch.where(u[:, :m] > 0, 1.0, -1.0) @ classifier.weight.T
         expected.append(centred + 0.5 * losses.greedyhash(u[:, :m], logits, targets, alpha=0.1))
     found = objective(u, targets, torch.arange(24))

@@ -190,12 +190,14 @@ def test_orthohash(targets, smoothing):
 
 def test_nested_orthohash_is_the_weighted_sum_over_prefixes():
     u = tensor(N, BITS)
-    settings = {"scale": 8.0, "margin": 0.2, "smoothing": 0.1}
+    settings = {"scale": 8.0, "smoothing": 0.1}
     expected = sum(
-        weight * losses.orthohash(u[:, :m], CENTRES[:, :m], SINGLE, **settings).item()
-        for m, weight in ((8, 0.25), (16, 0.75))
+        weight * losses.orthohash(u[:, :m], CENTRES[:, :m], SINGLE, margin=margin, **settings).item()
+        for m, weight, margin in ((8, 0.25, 0.4), (16, 0.75, 0.2))
     )
-    found = losses.nested_orthohash(u, CENTRES, SINGLE, lengths=(8, 16), weights=(0.25, 0.75), **settings)
+    found = losses.nested_orthohash(
+        u, CENTRES, SINGLE, lengths=(8, 16), weights=(0.25, 0.75), margins=(0.4, 0.2), **settings
+    )
     assert found.item() == pytest.approx(expected)
 
 
@@ -254,7 +256,7 @@ LOSSES = {
     "csq": lambda u, t: losses.csq(u, losses.target_centres(t, CENTRES, torch.ones(BITS)), quantisation=1e-4),
     "orthohash": lambda u, t: losses.orthohash(u, CENTRES, t, scale=8.0, margin=0.2),
     "nested": lambda u, t: losses.nested_orthohash(
-        u, CENTRES, t, lengths=(8, 16), weights=(0.5, 0.5), scale=8.0, margin=0.2, smoothing=0.1
+        u, CENTRES, t, lengths=(8, 16), weights=(0.5, 0.5), scale=8.0, margins=(0.4, 0.2), smoothing=0.1
     ),
     "bihalf": lambda u, t: losses.bihalf(u, t + 1, gamma=6.0),
     "cibhash": lambda u, t: losses.cibhash(u, u + 0.1, temperature=0.3, beta=0.01),
@@ -299,7 +301,7 @@ def test_codes_that_fit_the_labels_have_a_smaller_loss(name):
         "csq": lambda u: losses.csq(u, SINGLE @ hadamard, quantisation=1e-4),
         "orthohash": lambda u: losses.orthohash(u, hadamard, SINGLE, scale=8.0, margin=0.2),
         "nested": lambda u: losses.nested_orthohash(
-            u, hadamard, SINGLE, lengths=(8, 16), weights=(1, 1), scale=8.0, margin=0.2, smoothing=0.0
+            u, hadamard, SINGLE, lengths=(8, 16), weights=(1, 1), scale=8.0, margins=(0.4, 0.2), smoothing=0.0
         ),
     }.get(name, lambda u: LOSSES[name](u, SINGLE))
     assert measure(right) < measure(wrong)

@@ -339,10 +339,10 @@ def test_end_to_end_training_makes_an_encoder_that_index_takes(
 
 
 def test_an_encoder_says_what_its_objective_was_set_to(pictures: LabelledPictures, tmp_path: Path) -> None:
-    settings = replace(SETTINGS, epochs=1, objective_settings={"margin": 0.3})
+    settings = replace(SETTINGS, epochs=1, objective_settings={"margin": 3.0})
     provenance = train(pictures, tmp_path / "out", settings).encoder.config.provenance
     of_objective = provenance["settings"]["objective_settings"]
-    assert of_objective["margin"] == 0.3
+    assert of_objective["margin"] == 3.0
     assert of_objective["scale"] == method("nested")(16).scale
     assert "dropout" not in of_objective  # of heads on frozen features
 

@@ -33,7 +33,7 @@ OUT = Path(__file__).parents[2] / "build" / "quality"
 """Where trained encoders stay, and the checkpoints that an interrupted run goes on from."""
 
 COMMON = Settings(
-    objective_settings={"margin": 0.4, "greedy": 0.0},
+    objective_settings={"margin": 12.8, "greedy": 0.0},
     n_bits=64,
     input_size=224,
     hidden=1024,

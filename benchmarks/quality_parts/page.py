@@ -50,7 +50,7 @@ def regularised(document: Document) -> str:
     own, nested = (figures[stage]["methods"] for stage in ("supervised", "regularised"))
     rows = [[_named(name), _value(own[name]["64"]), _value(nested[name]["64"])] for name in nested]
     rows.append(["`nested`", "", _value(own["nested"]["64"])])
-    return table(["64 bits", "own dropout and noise", "those of `nested`"], rows)
+    return table(["64 bits", "own dropout, noise and rate", "those of `nested`"], rows)
 
 
 def unlabelled(document: Document) -> str:

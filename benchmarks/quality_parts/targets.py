@@ -61,7 +61,7 @@ def _above_peers(figures: Figures, stage: str, n_bits: int, peers: tuple[str, ..
     means = {name: _mean(figures, stage, name, n_bits) for name in peers}
     if stage == "supervised" and n_bits == 64 and "regularised" in figures:
         means |= {
-            f"{name}, dropout and noise of nested": _mean(figures, "regularised", name, 64) for name in PEERS
+            f"{name}, trained as nested": _mean(figures, "regularised", name, 64) for name in PEERS
         }
     best = max(means, key=lambda name: means[name])
     ahead = round(_mean(figures, stage, "nested", n_bits) - means[best], 4)

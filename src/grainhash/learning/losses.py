@@ -218,7 +218,7 @@ def nested_orthohash(
     lengths: Sequence[int],
     weights: Sequence[float],
     scale: float,
-    margin: float,
+    margins: Sequence[float],
     smoothing: float,
 ) -> Tensor:
     """`sum_m w_m orthohash(u[:, :m], centres[:, :m], targets)` over the prefixes `m`. Ours.
@@ -233,12 +233,12 @@ def nested_orthohash(
         lengths: of the prefixes, the longest at most `n_bits`.
         weights: of the prefixes.
         scale: as in `orthohash`, and so the rest.
-        margin: as in `orthohash`.
+        margins: of the prefixes, as in `orthohash`.
         smoothing: as in `orthohash`.
     """
     terms = [
         weight * orthohash(u[:, :m], centres[:, :m], targets, scale=scale, margin=margin, smoothing=smoothing)
-        for m, weight in zip(lengths, weights, strict=True)
+        for m, weight, margin in zip(lengths, weights, margins, strict=True)
     ]
     return torch.stack(terms).sum()
 

@@ -36,8 +36,10 @@ class NestedCodes(DeepMethod):
 
     dropout: float = 0.3
     noise: float = 0.5
+    learning_rate: float = 2e-3
     scale: float = 8.0
-    margin: float = 0.2
+    margin: float = 6.4
+    """In bits: how much nearer to its own class's centre than to any other a code shall be, at every length."""
     smoothing: float = 0.0
     centres: str = "nested"
     """`nested`, `hadamard` or `random`."""
@@ -53,6 +55,7 @@ class NestedCodes(DeepMethod):
         check_kind(self.centres)
         wrong = {
             "scale": not 0 < self.scale < inf,
+            "margin": not 0 <= self.margin < inf,
             "smoothing": not 0 <= self.smoothing < 1,
             "greedy": not 0 <= self.greedy < inf,
             "alpha": not 0 <= self.alpha < inf,
@@ -62,21 +65,30 @@ class NestedCodes(DeepMethod):
     def objective(self, labels: Labels | None, features: Tensor | None = None) -> Objective:
         """The mean over prefixes of OrthoHash's loss and, weighed by `greedy`, of GreedyHash's."""
         centres = make_centres(self.centres, with_labels(labels).n_classes, self.n_bits, seed=self.seed)
+        lengths = prefix_lengths(self.n_bits) if self.prefixes else (self.n_bits,)
         return NestedObjective(
             torch.from_numpy(centres),
-            prefix_lengths(self.n_bits) if self.prefixes else (self.n_bits,),
+            lengths,
             scale=self.scale,
-            margin=self.margin,
+            margins=[cosine_margin(self.margin, m) for m in lengths],
             smoothing=self.smoothing,
             greedy=self.greedy,
             alpha=self.alpha,
         )
 
 
+def cosine_margin(margin: float, n_bits: int) -> float:
+    """A margin in bits as one of the cosine of codes of `n_bits`: `1 - 2 d / n_bits` is that of distance `d`.
+
+    At most 1, what keeps a code apart from all that is orthogonal to it.
+    """
+    return min(2 * margin / n_bits, 1.0)
+
+
 class NestedObjective(Objective):
     """Both losses, with the centres `(n_classes, n_bits)` of the first and the second's classifiers.
 
-    All prefixes, of `lengths` bits, weigh the same.
+    All prefixes, of `lengths` bits, weigh the same; `margins` are of their cosines.
     """
 
     centres: Tensor
@@ -87,7 +99,7 @@ class NestedObjective(Objective):
         lengths: Sequence[int],
         *,
         scale: float,
-        margin: float,
+        margins: Sequence[float],
         smoothing: float,
         greedy: float,
         alpha: float,
@@ -95,7 +107,7 @@ class NestedObjective(Objective):
         super().__init__()
         self.register_buffer("centres", centres)
         self.lengths = lengths
-        self.scale, self.margin, self.smoothing = scale, margin, smoothing
+        self.scale, self.margins, self.smoothing = scale, margins, smoothing
         self.greedy, self.alpha = greedy, alpha
         self.classified = lengths if greedy else ()
         self.classifiers = nn.ModuleList(nn.Linear(m, len(centres), bias=False) for m in self.classified)
@@ -110,7 +122,7 @@ class NestedObjective(Objective):
             lengths=self.lengths,
             weights=[1 / len(self.lengths)] * len(self.lengths),
             scale=self.scale,
-            margin=self.margin,
+            margins=self.margins,
             smoothing=self.smoothing,
         )
         for classifier, m in zip(self.classifiers, self.classified, strict=True):
