@@ -33,6 +33,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from granules import TILES
 from harness import Target, arguments, peak_memory_mb, write
 from numpy.typing import NDArray
 from PIL import Image
@@ -112,9 +113,7 @@ def make_pictures(photos: list[Path], folder: Path, size: tuple[int, int], n: in
 
 def measure_throughput(folder: Path, work: Path, kind: str, *, rounds: int) -> dict[str, Any]:
     """Pictures a second of indexing, of its stages, and of a plain loop, round by round."""
-    encoder = Encoder.load()
-    if kind == "whole":
-        encoder = encoder.with_granules(WHOLE_ONLY)
+    encoder = Encoder.load().with_granules(WHOLE_ONLY if kind == "whole" else TILES)
     paths = sorted(folder.iterdir())
     plain = PlainLoop(encoder)
     index_folder(encoder, folder, work)  # compile the network, fill the page cache
@@ -204,7 +203,7 @@ class PlainLoop:
 
     def _granules(self, path: Path) -> NDArray[np.float32]:
         image = Image.open(path).convert("RGB")
-        boxes = [WHOLE, *(Box(*map(float, row)) for row in self._encoder.granules.boxes(*image.size))]
+        boxes = [WHOLE, *(Box(*map(float, row)) for row in self._encoder.granules.tiles(*image.size))]
         crops = [
             image.resize((224, 224), Image.Resampling.BICUBIC, box=box.pixels(*image.size)) for box in boxes
         ]
@@ -285,7 +284,7 @@ def fill(path: Path, n: int) -> None:
     rng = np.random.default_rng(SEED)
     with Gallery.open(path, create=True) as gallery:
         encoder, n_bytes = gallery.encoder, gallery.encoder.n_bits // 8
-        boxes = encoder.granules.boxes(*SMALL)
+        boxes = TILES.tiles(*SMALL)
         for start in range(0, n, 10_000):
             codes = rng.integers(256, size=(min(10_000, n - start), 1 + len(boxes), n_bytes), dtype=np.uint8)
             gallery._store.add(

@@ -15,6 +15,7 @@ import typer
 from PIL import Image
 
 import grainhash
+from grainhash import Box
 from grainhash.cli import app, main
 
 VERBS = ("index", "add", "remove", "search", "info", "evaluate", "train", "advise", "export")
@@ -79,7 +80,7 @@ def test_index_search_and_the_rest_in_processes_of_their_own(photos, tmp_path):
     assert (result.returncode, result.stderr) == (0, "")
     assert "\x1b" not in result.stdout  # no colours into a pipe
     first = next(line.split() for line in result.stdout.splitlines() if line.lstrip().startswith("1 "))
-    assert first[:3] == ["1", "0", "0"]
+    assert first[:4] == ["1", "1.000", "0", "0"]
     assert first[-1] == str(photos / "animals/chelsea.png")
 
     result = process("remove", "photos/animals/chelsea.png", cwd=tmp_path, env=gallery)
@@ -217,15 +218,15 @@ def test_search_as_json_has_stable_keys(run, indexed, photographs):
     )
     assert (code, err) == (0, "")
     answer = json.loads(out)
-    keys = "query query_box where granularity n_bits n_pictures seconds hits"
+    keys = "query query_box where granularity n_bits n_pictures seconds plan hits"
     assert list(answer) == keys.split()
     assert (answer["query"], answer["query_box"]) == (str(query), [0.4, 0.4, 1, 1])
     assert (answer["where"], answer["granularity"], answer["n_bits"]) == (None, "part", 256)
     assert answer["n_pictures"] == 18
     assert len(answer["hits"]) == 3
     first = answer["hits"][0]
-    keys = "rank id uri distance whole_distance part_distance box width height meta"
-    assert list(first) == keys.split()
+    keys = "rank id uri score false_matches distance whole_distance part_distance box query_box"
+    assert list(first) == [*keys.split(), "width", "height", "meta"]
     assert (first["rank"], first["uri"], first["distance"], first["part_distance"]) == (1, str(query), 0, 0)
     assert first["box"] == pytest.approx([0.4, 0.4, 1, 1], abs=1e-4)
     assert first["meta"] == {"folder": "things", "label": "things"}
@@ -261,7 +262,73 @@ def test_by_whole_and_by_part_differ(run, indexed, photographs):
 
     assert all(distance == whole for distance, whole, _ in distances("whole"))
     assert all(distance == part for distance, _, part in distances("part"))
-    assert all(distance == min(whole, part) for distance, whole, part in distances("both"))
+    assert all(distance in (whole, part) for distance, whole, part in distances("both"))
+
+
+def test_scores_fall_and_a_least_score_cuts(run, indexed, photographs):
+    query = photographs / "things/coffee.png"
+
+    def scores(*options):
+        code, out, err = run("search", query, "-g", indexed, "--json", "-k", 18, *options)
+        assert (code, err) == (0, "")
+        return [hit["score"] for hit in json.loads(out)["hits"]]
+
+    everything = scores()
+    assert everything == sorted(everything, reverse=True)
+    assert everything[0] > 0.999 > 0.5 > everything[-1] >= 0
+    assert scores("--min-score", 0.9) == [score for score in everything if score >= 0.9]
+    code, _, _ = run("search", query, "-g", indexed, "--min-score", 1.5)
+    assert code == 2
+
+
+def test_the_plan_of_a_search_is_told(run, indexed, photographs):
+    query = photographs / "things/coffee.png"
+    asked = "search", query, "-g", indexed, "--explain-plan", "--where", "label != people", "--parts", "2"
+    code, out, err = run(*asked)
+    assert (code, err) == (0, "")
+    steps = out[out.index("step ") :].splitlines()
+    assert [line.split()[0] for line in steps[1:]] == ["filter", "candidates", "order", "score", "read"]
+    assert "by asymmetric distance" in out
+    assert "by Hamming distance" in run(*asked, "--order", "hamming")[1]
+
+
+def test_parts_of_a_query_are_asked_for(run, indexed, photographs, tmp_path):
+    host = Image.open(photographs / "textures/grass.png").convert("RGB").resize((600, 600))
+    host.paste(Image.open(photographs / "things/coffee.png").convert("RGB").resize((270, 180)), (60, 300))
+    host.save(tmp_path / "host.png")
+    code, out, _ = run("search", tmp_path / "host.png", "-g", indexed, "--json", "-k", 2, "--parts", "auto")
+    assert code == 0
+    hits = {Path(hit["uri"]).name: hit for hit in json.loads(out)["hits"]}
+    assert "coffee.png" in hits
+    found = Box(*hits["coffee.png"]["query_box"])
+    assert found.iou(Box(0.1, 0.5, 0.55, 0.8)) > 0.5
+    for wrong in ("some", "-1", "1000"):
+        code, _, _ = run("search", photographs / "things/coffee.png", "-g", indexed, f"--parts={wrong}")
+        assert code == 2
+
+
+def test_a_gallery_with_boxes_of_a_detector(run, photos, tmp_path):
+    table = tmp_path / "boxes.csv"
+    table.write_text("path,x0,y0,x1,y1\nthings/coffee.png,0.05,0.5,0.3,0.98\nno.png,0,0,1,1\n")
+    new = "index", photos, "-g", tmp_path / "g", "--boxes", table, "--proposals", "1"
+    code, out, err = run(*new)
+    assert code == 0
+    assert "no.png" in out + err
+    query = photos / "things/coffee.png"
+    _, out, _ = run(
+        "search", query, "-g", tmp_path / "g", "--region", "0.05,0.5,0.3,0.98", "--by", "part", "--json"
+    )
+    first = json.loads(out)["hits"][0]
+    assert first["box"] == pytest.approx([0.05, 0.5, 0.3, 0.98], abs=1e-4)
+    assert first["distance"] <= 8  # a box is kept in steps of a 65,535th
+    code, _, err = run("index", photos, "-g", tmp_path / "g", "--proposals", "5")
+    assert code == 2
+    assert "at most 1 proposals" in err
+    table.write_text("path,x0,y0,x1,y1\nthings/coffee.png,2,2,3,3\n")
+    code, _, err = run("index", photos, "-g", tmp_path / "h", "--boxes", table)
+    assert code == 2
+    assert "line 2: the box 2, 2, 3, 3 has no area" in err
+    assert not (tmp_path / "h").exists()
 
 
 def test_index_as_json(run, photos, tmp_path):

@@ -39,7 +39,7 @@ main()
 def light(tmp_path_factory, encoder):
     """The folder of an encoder that cuts four regions: quick, and with parts all the same."""
     folder = tmp_path_factory.mktemp("encoder") / "light"
-    encoder.with_granules(GranuleSettings(grids=(Grid(2, 0.6),))).save(folder)
+    encoder.with_granules(GranuleSettings((Grid(2, 0.6),), proposals=0)).save(folder)
     return folder
 
 

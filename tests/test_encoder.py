@@ -31,7 +31,7 @@ def other_hash(encoder, n_bits=64):
 
 
 def test_the_shipped_encoder_loads(encoder):
-    assert (encoder.n_bits, encoder.granules.n_usual) == (256, 14)
+    assert (encoder.n_bits, encoder.granules.n_usual) == (256, 17)
     assert encoder.config.name
     assert encoder.config.provenance
     assert len(encoder.fingerprint) == 64
@@ -45,7 +45,7 @@ def test_whatever_decides_a_code_changes_the_fingerprint_and_nothing_else_does(e
     network = replace(config.network, mean=tuple(value + 1 for value in config.network.mean))
     others = [
         encoder.with_granules(WHOLE_ONLY),
-        encoder.with_granules(GranuleSettings(grids=(Grid(2, 0.6), Grid(3, 0.46)))),
+        encoder.with_granules(GranuleSettings(grids=(Grid(2, 0.61),))),
         encoder.with_hash_function(other_hash(encoder), {}),
         encoder.with_hash_function(other_hash(encoder, 128), {}),
         Encoder(encoder.folder, replace(config, network_sha256="0" * 64), encoder.hash_function),
@@ -149,7 +149,7 @@ def test_a_hash_function_that_does_not_fit_the_network_is_refused(encoder, photo
 def test_shapes(encoder, photographs):
     codes = encoder.encode(photographs / "things/coffee.png")
     assert (codes.width, codes.height) == (600, 400)
-    assert (codes.whole.shape, codes.regions.shape, codes.boxes.shape) == ((32,), (13, 32), (13, 4))
+    assert (codes.whole.shape, codes.regions.shape, codes.boxes.shape) == ((32,), (16, 32), (16, 4))
     assert {codes.whole.dtype, codes.regions.dtype} == {np.dtype(np.uint8)}
     assert encoder.codes([]) == []
 
@@ -170,6 +170,61 @@ def test_a_query_has_the_code_that_is_stored(encoder, photographs):
         for box, code in list(zip(codes.boxes, codes.regions, strict=True))[::5]:
             query = encoder.encode_query(photographs / name, region=Box(*map(float, box)))
             np.testing.assert_array_equal(query, code)
+
+
+def test_regions_are_tiles_then_boxes_that_are_given_then_proposals(encoder, photographs):
+    path = photographs / "things/coffee.png"
+    plain = encoder.encode(path)
+    tiles, proposed = plain.boxes[:4], plain.boxes[4:]
+    given = Box(0.05, 0.5, 0.3, 0.98)
+    granules = encoder.cut(
+        path, boxes=[given, Box(0, 0, 0.58, 0.6), given]
+    )  # a tile's likeness, and a double
+    assert granules.n_proposals == 11
+    codes = encoder.codes([granules])[0]
+    np.testing.assert_array_equal(codes.boxes[:4], tiles)
+    assert Box(*map(float, codes.boxes[4])).iou(given) > 0.999
+    assert len(codes.boxes) == 16
+    kept = {tuple(row) for row in codes.boxes[5:].tolist()} & {tuple(row) for row in proposed.tolist()}
+    assert len(kept) >= 9
+    np.testing.assert_array_equal(codes.whole, plain.whole)
+    np.testing.assert_array_equal(codes.regions[:4], plain.regions[:4])
+    query = encoder.encode_query(path, region=Box(*map(float, codes.boxes[4])))
+    np.testing.assert_array_equal(query, codes.regions[4])
+
+
+def test_thousands_of_given_boxes_are_no_more_regions_than_proposals(encoder, photographs):
+    rng = np.random.default_rng(0)
+    boxes = [Box(x / 2, y / 2, x / 2 + 0.3, y / 2 + 0.3) for x, y in rng.random((3000, 2))]
+    codes = encoder.codes([encoder.cut(photographs / "things/coffee.png", boxes=boxes)])[0]
+    assert len(codes.boxes) == 16
+    assert Box(*map(float, codes.boxes[4])).iou(boxes[0]) > 0.999
+
+
+def test_one_colour_has_tiles_alone(encoder):
+    codes = encoder.encode(np.full((300, 400, 3), 200, np.uint8))
+    assert len(codes.boxes) == len(codes.regions) == 4
+
+
+def test_boxes_that_were_cut_can_be_cut_again(encoder, photographs):
+    path = photographs / "places/china.jpg"
+    codes = encoder.encode(path)
+    again = encoder.codes([encoder.cut_at(path, codes.boxes)])[0]
+    np.testing.assert_array_equal(again.regions, codes.regions)
+    np.testing.assert_array_equal(again.whole, codes.whole)
+    np.testing.assert_array_equal(again.boxes, codes.boxes)
+
+
+def test_a_question_is_the_query_and_the_parts_that_fit_things_in_it(encoder, photographs):
+    path, region = photographs / "places/china.jpg", Box(0.2, 0.1, 0.9, 0.95)
+    asked = encoder.ask(path, region=region, parts=3)
+    assert asked.boxes[0] == region
+    assert len(asked.boxes) == len(asked.codes) == len(asked.projections) == 4
+    for box, code in zip(asked.boxes, asked.codes, strict=True):
+        assert box.x0 >= region.x0
+        assert box.y1 <= region.y1
+        np.testing.assert_array_equal(encoder.encode_query(path, region=box), code)
+    assert encoder.ask(path).boxes == [Box(0, 0, 1, 1)]
 
 
 def variants(image, folder):
@@ -208,9 +263,9 @@ def test_grey_pictures_of_8_and_16_bits_are_the_same_picture(encoder, photograph
 def test_very_long_and_very_small_pictures_are_encoded(encoder, size):
     codes = encoder.encode(Image.effect_noise(size, 60).convert("RGB"))
     assert (codes.width, codes.height) == size
-    assert len(codes.regions) == len(codes.boxes) >= 13
+    assert len(codes.regions) == len(codes.boxes) >= 4
     if max(size) > 100:
-        assert len(codes.boxes) > 13
+        assert len(codes.boxes) > 4
 
 
 def test_pictures_that_cannot_be_used_are_named(encoder, tmp_path):
@@ -275,8 +330,11 @@ def test_features_of_several_parts_stand_side_by_side(encoder, photographs):
 
 
 def test_only_the_outputs_that_are_needed_are_computed(encoder):
-    assert encoder.network.outputs == ("pooled",)
-    assert encoder.with_features("map:gem+map:max").network.outputs == ("map",)
+    whole = encoder.with_granules(WHOLE_ONLY)
+    assert whole.network.outputs == ("pooled",)
+    assert whole.with_features("map:gem+map:max").network.outputs == ("map",)
+    assert encoder.network.outputs == ("pooled", "mid")  # proposals are read from it
+    assert encoder.with_features("mid:avg").network.outputs == ("mid",)
 
 
 def test_average_pooling_is_what_the_network_pools_itself(encoder, photographs):
@@ -293,7 +351,7 @@ def test_an_encoder_of_classical_features_alone_needs_no_network(encoder, photog
     loaded = Encoder.load(tmp_path / "e")
     (tmp_path / "e" / "network.onnx").write_bytes(b"")
     loaded.prepare()
-    assert loaded.encode(photographs / "things/coffee.png").regions.shape == (13, 8)
+    assert loaded.encode(photographs / "things/coffee.png").regions.shape == (16, 8)  # found by edges alone
 
 
 @pytest.mark.parametrize("features", ["map", "pooled:gem", "logits", "mid:avg+logits"])

@@ -21,6 +21,7 @@ from grainhash.errors import (
     WhereError,
 )
 from grainhash.metadata import read_table
+from grainhash.types import WHOLE
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_a_picture_finds_itself_at_distance_0(full, photographs):
     assert names(hits)[0] == "chelsea.png"
     assert (hits[0].distance, hits[0].whole_distance, hits[0].box) == (0, 0, Box(0, 0, 1, 1))
     assert (hits[0].width, hits[0].height) == (451, 300)
-    assert [hit.distance for hit in hits] == sorted(hit.distance for hit in hits)
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
 def test_every_picture_finds_itself_first_in_every_form(full, photographs):
@@ -92,9 +93,12 @@ def test_both_is_the_better_of_whole_and_part(full, photographs):
     }
     assert len(found["both"]) == len(full)
     for id, hit in found["both"].items():
-        assert hit.distance == min(found["whole"][id].distance, found["part"][id].distance)
-        assert hit.whole_distance == found["whole"][id].distance
-        assert hit.part_distance == found["part"][id].distance
+        whole, part = found["whole"][id], found["part"][id]
+        assert hit.distance == (whole if hit.box == WHOLE else part).distance
+        assert (hit.whole_distance, hit.part_distance) == (whole.distance, part.distance)
+        n = 1 + full.info().regions / len(full)  # granules a picture that may match by chance
+        chances = whole.false_matches, part.false_matches / (n - 1)
+        assert hit.false_matches == pytest.approx(n * min(chances), rel=1e-6)
 
 
 def test_the_first_k_are_the_first_k_of_all(full, photographs):
@@ -133,7 +137,7 @@ def test_info_says_what_is_there(full, photographs):
     facts = full.info()
     n = len(list(photographs.rglob("*.*")))
     assert (facts.pictures, facts.n_bits, facts.copies) == (n, 256, 0)
-    assert facts.regions == 13 * n + 5  # one is long enough for more tiles
+    assert 4 * n < facts.regions <= 16 * n + 2  # one is long enough for more tiles
     assert ("label", n) in facts.meta_keys
     assert facts.encoder == full.encoder.fingerprint
     assert facts.bytes_on_disk > 4_000_000
@@ -409,6 +413,34 @@ def test_refit_gives_all_pictures_codes_of_a_new_hash_function(gallery, many):
             assert (hit.distance, Path(hit.uri).name) == (0, "coffee.png")
     assert gallery.encoder.config.provenance["hash"]["of"] == "the gallery"
     assert gallery.index(many).unchanged == len(gallery)
+
+
+def test_a_refit_keeps_the_regions_that_are_there(gallery, many):
+    given = Box(0.05, 0.5, 0.3, 0.98)
+    gallery.index(many, boxes_of=lambda path: [given] if path.name == "coffee.png" else [])
+    asked = {"region": given, "granularity": "part", "k": 1}
+    (before,) = gallery.search(many / "things/coffee.png", **asked)
+    assert before.box.iou(given) > 0.999
+    gallery.refit()
+    (after,) = gallery.search(many / "things/coffee.png", **asked)
+    assert (after.box, after.uri) == (before.box, before.uri)
+    assert after.distance <= 8
+
+
+def test_the_exact_order_and_the_asymmetric_one(full, photographs):
+    query = photographs / "textures/grass.png"
+    exact = full.search(query, k=len(full), order="hamming")
+    assert exact[0].distance == 0
+    for kind in ("whole", "part"):
+        hits = full.search(query, k=len(full), order="hamming", granularity=kind)
+        distances = [hit.distance for hit in hits]
+        assert distances == sorted(distances)
+    by_reals = full.search(query, k=len(full))
+    assert {hit.id for hit in by_reals} == {hit.id for hit in exact}
+    assert [hit.score for hit in by_reals] == sorted((hit.score for hit in by_reals), reverse=True)
+    for wrong in ({"order": "random"}, {"min_score": 1.01}, {"min_score": -0.1}):
+        with pytest.raises(InputError):
+            full.search(query, **wrong)
 
 
 def test_an_open_gallery_goes_on_after_another_process_refitted_it(gallery, many, photographs):

@@ -15,39 +15,47 @@ sides = st.integers(1, 20_000)
 
 @given(sides, sides)
 def test_tiles_are_boxes_that_cover_the_picture(width, height):
-    boxes = [Box(*map(float, row)) for row in GranuleSettings().boxes(width, height)]
+    boxes = [Box(*map(float, row)) for row in GranuleSettings().tiles(width, height)]
     assert min(box.x0 for box in boxes) == min(box.y0 for box in boxes) == 0
     assert max(box.x1 for box in boxes) == pytest.approx(1)
     assert max(box.y1 for box in boxes) == pytest.approx(1)
 
 
-def test_a_usual_picture_gets_two_scales():
-    boxes = GranuleSettings().boxes(500, 375)
-    assert len(boxes) == GranuleSettings().n_usual - 1 == 13
+TWO_SCALES = GranuleSettings((Grid(2, 0.6), Grid(3, 0.45)), proposals=5)
+
+
+def test_a_usual_picture_gets_the_tiles_of_every_grid():
+    boxes = TWO_SCALES.tiles(500, 375)
+    assert len(boxes) == TWO_SCALES.n_tiles == 13
+    assert TWO_SCALES.n_usual == 1 + 13 + 5
     assert boxes.dtype == np.float32
     np.testing.assert_allclose(boxes[:, 2] - boxes[:, 0], [0.6] * 4 + [0.45] * 9, atol=1e-6)
 
 
 def test_a_long_picture_gets_more_tiles_that_are_no_longer_than_they_should_be():
-    boxes = GranuleSettings().boxes(6000, 600)
+    boxes = TWO_SCALES.tiles(6000, 600)
     assert 13 < len(boxes) <= 12 * 5
     shapes = (boxes[:, 2] - boxes[:, 0]) * 6000 / ((boxes[:, 3] - boxes[:, 1]) * 600)
     assert shapes.max() <= LONG + 1e-3
 
 
 def test_a_tall_picture_is_a_wide_one_turned():
-    wide, tall = GranuleSettings().boxes(6000, 600), GranuleSettings().boxes(600, 6000)
+    wide, tall = GranuleSettings().tiles(6000, 600), GranuleSettings().tiles(600, 6000)
     assert {tuple(row) for row in wide} == {tuple(row[[1, 0, 3, 2]]) for row in tall}
 
 
 def test_whole_only_has_no_regions():
-    assert WHOLE_ONLY.boxes(500, 375).shape == (0, 4)
+    assert WHOLE_ONLY.tiles(500, 375).shape == (0, 4)
     assert (WHOLE_ONLY.n_usual, WHOLE_ONLY.smallest_side) == (1, 1.0)
 
 
 def test_settings_survive_json():
-    settings = GranuleSettings((Grid(4, 0.3),))
+    settings = GranuleSettings((Grid(4, 0.3),), proposals=7)
     assert GranuleSettings.from_dict(settings.to_dict()) == settings
+    assert GranuleSettings.from_dict({"grids": []}) == WHOLE_ONLY
+    for proposals in (-1, 1001, 2.5, True):
+        with pytest.raises(EncoderError, match="proposals must be"):
+            GranuleSettings(proposals=proposals)
     with pytest.raises(EncoderError, match="cannot be read"):
         GranuleSettings.from_dict({**settings.to_dict(), "surprise": 1})
 
@@ -62,7 +70,7 @@ def test_a_part_is_what_is_in_its_box():
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 5000, 3), (5000, 1, 3)])
 def test_pictures_of_extreme_shape_can_be_cut(shape):
-    boxes = [WHOLE, *(Box(*map(float, row)) for row in GranuleSettings().boxes(shape[1], shape[0]))]
+    boxes = [WHOLE, *(Box(*map(float, row)) for row in GranuleSettings().tiles(shape[1], shape[0]))]
     assert cut(np.full(shape, 7, np.uint8), boxes, 224).shape == (len(boxes), 224, 224, 3)
 
 

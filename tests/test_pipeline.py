@@ -27,7 +27,7 @@ from grainhash.encoder.pipeline import (
 @pytest.fixture(scope="module")
 def light(encoder):
     """Four regions a picture: several pictures go through the network together."""
-    return encoder.with_granules(GranuleSettings(grids=(Grid(2, 0.6),)))
+    return encoder.with_granules(GranuleSettings((Grid(2, 0.6),), proposals=0))
 
 
 @pytest.fixture(scope="module")

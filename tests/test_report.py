@@ -15,8 +15,8 @@ from PIL import Image
 from rich.console import Console
 
 from grainhash.errors import InputError
-from grainhash.report import Answer, html_page, reason, terminal, to_json, write_html
-from grainhash.types import WHOLE, Box, Hit
+from grainhash.report import Answer, html_page, plan, reason, terminal, to_json, write_html
+from grainhash.types import WHOLE, Box, Hit, Stage
 
 NAMES = ["wide.jpg", "tall.png", "漢字 été.png", "<script>alert('x')</script>.jpg", "[red]not markup[!].png"]
 
@@ -47,7 +47,20 @@ def _answer(*hits: Hit, **changes: Any) -> Answer:
 
 
 def _hit(uri: str, id: int = 1, **changes: Any) -> Hit:
-    hit = Hit(id, uri, 31, 92, 31, Box(0.5, 0, 1, 0.5), 400, 300, {"label": "cat"})
+    hit = Hit(
+        id,
+        uri,
+        score=0.99,
+        false_matches=0.0101,
+        distance=31,
+        whole_distance=92,
+        part_distance=31,
+        box=Box(0.5, 0, 1, 0.5),
+        query_box=WHOLE,
+        width=400,
+        height=300,
+        meta={"label": "cat"},
+    )
     return replace(hit, **changes)
 
 
@@ -81,7 +94,8 @@ def test_reason_names_what_matched() -> None:
 
 
 def test_json_keys_are_stable_and_plain() -> None:
-    answer = _answer(_hit("/a.jpg"), query_box=Box(0, 0, 0.5, 1), where="label = cat")
+    stages = [Stage("candidates", "the nearest 10", 7, 0.5)]
+    answer = _answer(_hit("/a.jpg"), query_box=Box(0, 0, 0.5, 1), where="label = cat", stages=stages)
     assert json.loads(json.dumps(to_json(answer))) == {
         "query": "query.jpg",
         "query_box": [0, 0, 0.5, 1],
@@ -90,15 +104,19 @@ def test_json_keys_are_stable_and_plain() -> None:
         "n_bits": 256,
         "n_pictures": 1234,
         "seconds": {"encode": 0.012, "search": 0.001},
+        "plan": [{"name": "candidates", "what": "the nearest 10", "n": 7, "seconds": 0.5}],
         "hits": [
             {
                 "rank": 1,
                 "id": 1,
                 "uri": "/a.jpg",
+                "score": 0.99,
+                "false_matches": 0.0101,
                 "distance": 31,
                 "whole_distance": 92,
                 "part_distance": 31,
                 "box": [0.5, 0, 1, 0.5],
+                "query_box": [0, 0, 1, 1],
                 "width": 400,
                 "height": 300,
                 "meta": {"label": "cat"},
@@ -129,11 +147,11 @@ def test_a_pipe_gets_one_plain_line_a_hit(uris: list[str], width: int) -> None:
     assert "\x1b" not in printed
     *header, heading = printed.splitlines()[:3]
     assert header == ["query  query.jpg", "6 of 1,234 pictures · wholes and parts in 256 bits · 13 ms"]
-    assert heading.split() == ["rank", "bits", "whole", "part", "where", "box", "label", "path"]
+    assert heading.split() == ["rank", "score", "bits", "whole", "part", "where", "box", "label", "path"]
     rows = printed.splitlines()[3:]
     assert len(rows) == len(hits)
     for rank, (row, hit) in enumerate(zip(rows, hits, strict=True), 1):
-        assert row.split()[:4] == [str(rank), "31", "92", "31"]
+        assert row.split()[:5] == [str(rank), "0.990", "31", "92", "31"]
         assert "0.5,0,1,0.5" in row
         assert "cat" in row
         assert hit.uri in row
@@ -182,6 +200,15 @@ def test_the_map_shows_the_smallest_box(uris: list[str]) -> None:
     assert "▕⠀⠀⠀⢀▏" in _print(_answer(speck))
 
 
+def test_the_plan_says_what_each_step_did() -> None:
+    stages = [Stage("candidates", "the nearest 100 by wholes", 1234, 0.0021), Stage("order", "all", 12, 1.5)]
+    heading, *rows = plan(_answer(stages=stages)).splitlines()
+    assert heading.split() == ["step", "what", "pictures", "ms"]
+    assert [row.split()[0] for row in rows] == ["candidates", "order"]
+    assert [row.split()[-2:] for row in rows] == [["1,234", "2.1"], ["12", "1500.0"]]
+    assert len({len(row) for row in [heading, *rows]}) == 1
+
+
 def test_no_hits_say_why() -> None:
     assert _print(_answer(n_pictures=0)).endswith("No hits: the gallery has no pictures yet.\n")
     assert _print(_answer(where="label = x")).endswith("No hits: no picture passes the filter label = x\n")
@@ -190,7 +217,7 @@ def test_no_hits_say_why() -> None:
 
 def test_a_picture_without_regions(uris: list[str]) -> None:
     hit = _hit(uris[0], box=WHOLE, distance=92, part_distance=None, meta={})
-    assert _print(_answer(hit)).splitlines()[-1].split()[:4] == ["1", "92", "92", "-"]
+    assert _print(_answer(hit)).splitlines()[-1].split()[:5] == ["1", "0.990", "92", "92", "-"]
     assert "the whole matched: 92 of 256 bits differ" in _print(_answer(hit), tty=True)
 
 

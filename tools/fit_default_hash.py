@@ -68,7 +68,7 @@ def granule_features(encoder: Encoder, images: list[bytes]) -> NDArray[np.float3
         rgb = decode(data).rgb
         if rng.integers(2):
             rgb = np.ascontiguousarray(rgb[:, ::-1])
-        tiles = [Box(*map(float, row)) for row in encoder.granules.boxes(rgb.shape[1], rgb.shape[0])]
+        tiles = [Box(*map(float, row)) for row in encoder.granules.tiles(rgb.shape[1], rgb.shape[0])]
         boxes = [WHOLE, *tiles, *(random_box(rng) for _ in range(RANDOM_CROPS))]
         return encoder.features(cut(rgb, boxes, encoder.config.network.input_size))
 

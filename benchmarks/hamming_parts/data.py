@@ -196,6 +196,7 @@ def _encoded(at_most: int | None) -> tuple[Codes, NDArray[np.int64], NDArray[np.
 
 def _encode_all(encoder: Encoder, at_most: int | None) -> tuple[Codes, NDArray[np.int64], NDArray[np.bool_]]:
     import pyarrow.parquet as parquet
+    from granules import TILES
 
     from grainhash.encoder.granules import WHOLE_ONLY
 
@@ -208,7 +209,7 @@ def _encode_all(encoder: Encoder, at_most: int | None) -> tuple[Codes, NDArray[n
         step = max(1, len(table) // at_most) if at_most else 1
         images = table["image"].to_pylist()[::step]
         splits = table["split"].to_pylist()[::step] if picture_set.query_split else [None] * len(images)
-        granules = encoder if picture_set.with_regions else encoder.with_granules(WHOLE_ONLY)
+        granules = encoder.with_granules(TILES if picture_set.with_regions else WHOLE_ONLY)
         for split, rows in zip(splits, _codes_of(granules, images), strict=True):
             codes.append(rows)
             pictures.append(np.full(len(rows), n))

@@ -60,9 +60,7 @@ def _others(figures: Figures) -> Iterator[Target]:
 def _above_peers(figures: Figures, stage: str, n_bits: int, peers: tuple[str, ...]) -> Target:
     means = {name: _mean(figures, stage, name, n_bits) for name in peers}
     if stage == "supervised" and n_bits == 64 and "regularised" in figures:
-        means |= {
-            f"{name}, trained as nested": _mean(figures, "regularised", name, 64) for name in PEERS
-        }
+        means |= {f"{name}, trained as nested": _mean(figures, "regularised", name, 64) for name in PEERS}
     best = max(means, key=lambda name: means[name])
     ahead = round(_mean(figures, stage, "nested", n_bits) - means[best], 4)
     name = f"{stage}: the default ahead of the best other loss ({best}), {n_bits} bits"

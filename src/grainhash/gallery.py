@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any, get_args
 
+from grainhash.chance import score_of
 from grainhash.codecache import CodeCache
-from grainhash.encoder.encoder import Encoder
+from grainhash.encoder.encoder import Asked, Encoder
 from grainhash.errors import EncoderMismatch, GalleryFormatError, GalleryWriteError, InputError
 from grainhash.folder import absolute, below, is_text
 from grainhash.images import Source
 from grainhash.indexing import Indexing, IndexReport
 from grainhash.metadata import MetadataTable, check_metadata
 from grainhash.refit import refit
-from grainhash.search import WHOLE_PICTURE, Ranking, rank
-from grainhash.store import Store, encoder_folder
-from grainhash.types import WHOLE, Box, Codes, Granularity, Hit, Progress, silent
+from grainhash.search import WHOLE_PICTURE, Question, Ranking, rank
+from grainhash.store import PictureRow, Store, encoder_folder
+from grainhash.types import WHOLE, Box, Codes, Found, Granularity, Hit, Order, Progress, Stage, silent
 from grainhash.where import compile_where
 
 MAX_K = 1_000_000
@@ -128,6 +130,7 @@ class Gallery:
         folder: Path | str,
         *,
         metadata: MetadataTable | None = None,
+        boxes_of: Callable[[Path], Sequence[Box]] = lambda path: (),
         progress: Callable[[Progress], None] = silent,
         n_workers: int | None = None,
     ) -> IndexReport:
@@ -139,6 +142,8 @@ class Gallery:
         Args:
             folder: searched with all folders below it; links to folders are not followed.
             metadata: values by path, beside folder names and EXIF.
+            boxes_of: regions of a picture that a detector found, best first, by its path; called by several
+                threads, for pictures that are new or changed. They take the place of as many proposals.
             progress: called after every picture.
             n_workers: cores to encode on; all of this process by default.
 
@@ -148,7 +153,7 @@ class Gallery:
             GalleryWriteError: disk full or read-only; all earlier batches are safe.
         """
         self._follow_encoder()
-        run = Indexing(self._store, self._encoder, progress=progress, n_workers=n_workers)
+        run = Indexing(self._store, self._encoder, boxes_of=boxes_of, progress=progress, n_workers=n_workers)
         report = run.folder(folder, skip=self.path, metadata=metadata)
         self.refresh()
         return report
@@ -241,8 +246,11 @@ class Gallery:
         source: Source,
         *,
         region: Box = WHOLE,
+        parts: int = 0,
         k: int = 10,
         granularity: Granularity = "both",
+        order: Order = "asymmetric",
+        min_score: float = 0.0,
         where: str | None = None,
         name: str | None = None,
     ) -> list[Hit]:
@@ -251,31 +259,76 @@ class Gallery:
         Args:
             source: path, bytes, `uint8 (h, w, 3)` array or PIL image.
             region: the part of it to look for.
-            k: how many pictures, at most.
-            granularity: compare with `"whole"` pictures, with the best `"part"` of each, or with
-                `"both"`, whichever is nearer.
-            where: a filter on metadata; see `docs/where.md`.
+            parts: how many boxes that fit things within that to look for too, at most.
+            k: see `find`, and so the rest.
+            granularity: whole, part or both.
+            order: asymmetric or hamming.
+            min_score: from 0 to 1.
+            where: a filter on metadata.
             name: how errors call the picture.
 
         Returns:
-            Hits in ascending order of distance, equal ones by ascending id.
+            Hits in descending order of score, equal ones by ascending id.
 
         Raises:
             PictureError: the picture cannot be used.
             WhereError: the filter does not parse.
-            InputError: `k` or `granularity` makes no sense here.
+            InputError: something else that makes no sense here; see `find`.
         """
-        self._check_question(k, granularity)
+        self._check_question(k, granularity, order, min_score)
         while True:
             self.refresh()
             encoder = self._encoder
-            code = encoder.encode_query(source, region=region, name=name)
+            question = encoder.ask(source, region=region, parts=parts, name=name)
             try:
-                return self.search_code(
-                    code, k=k, granularity=granularity, where=where, encoder=encoder.fingerprint
-                )
-            except EncoderMismatch:  # a refit ended since: the query needs a code of the new encoder
+                return self.find(
+                    question,
+                    k=k,
+                    granularity=granularity,
+                    order=order,
+                    min_score=min_score,
+                    where=where,
+                    encoder=encoder.fingerprint,
+                ).hits
+            except EncoderMismatch:  # a refit ended since: the query needs codes of the new encoder
                 continue
+
+    def find(
+        self,
+        question: Asked,
+        *,
+        k: int = 10,
+        granularity: Granularity = "both",
+        order: Order = "asymmetric",
+        min_score: float = 0.0,
+        where: str | None = None,
+        encoder: str | None = None,
+    ) -> Found:
+        """Find the pictures that match what this gallery's encoder saw in a query.
+
+        Args:
+            question: made by `Encoder.ask`: a picture or a part of it, and perhaps parts of that. A picture
+                matches as well as its best granule matches the part that fits it best.
+            k: how many pictures, at most.
+            granularity: compare with `"whole"` pictures, with the best `"part"` of each, or with `"both"`.
+            order: `"asymmetric"` orders by how sure the query is of its bits, of ten times as many candidates
+                as are asked for; `"hamming"` by codes alone, which is exact.
+            min_score: leave out what scores less; see `grainhash.chance`.
+            where: a filter on metadata; see `docs/where.md`.
+            encoder: fingerprint of the encoder that made the question.
+
+        Returns:
+            Hits in descending order of score, equal ones by ascending id, and what each stage did.
+
+        Raises:
+            WhereError: the filter does not parse.
+            InputError: `k`, `granularity`, `order` or `min_score` makes no sense here.
+            EncoderMismatch: by now the gallery has codes of another encoder than `encoder`.
+        """
+        self._check_question(k, granularity, order, min_score)
+        codes = question.codes
+        asked = Question(codes, question.projections if order == "asymmetric" else None)
+        return self._answer(asked, question.boxes, k, granularity, min_score, where, encoder)
 
     def search_code(
         self,
@@ -283,75 +336,84 @@ class Gallery:
         *,
         k: int = 10,
         granularity: Granularity = "both",
+        min_score: float = 0.0,
         where: str | None = None,
         encoder: str | None = None,
     ) -> list[Hit]:
-        """Find the pictures nearest to a code `(n_bytes,)` of this gallery's encoder; see `search`.
-
-        Args:
-            code: made by `Encoder.encode_query`.
-            k: see `search`, like `granularity` and `where`.
-            granularity: whole, part or both.
-            where: a filter on metadata.
-            encoder: fingerprint of the encoder that made the code.
+        """Find the pictures nearest to a code `(n_bytes,)` of this gallery's encoder; see `find`.
 
         Raises:
             EncoderMismatch: by now the gallery has codes of another encoder than `encoder`.
         """
-        self._check_question(k, granularity)
-        allow = None if where is None else self._store.ids_where(compile_where(where))
+        self._check_question(k, granularity, "hamming", min_score)
+        return self._answer(Question(code[None]), [WHOLE], k, granularity, min_score, where, encoder).hits
+
+    def _answer(
+        self,
+        question: Question,
+        boxes: list[Box],
+        k: int,
+        granularity: Granularity,
+        min_score: float,
+        where: str | None,
+        encoder: str | None,
+    ) -> Found:
+        stages: list[Stage] = []
+        allow = None
+        if where is not None:
+            started = perf_counter()
+            allow = self._store.ids_where(compile_where(where))
+            stages.append(Stage("filter", where, len(allow), perf_counter() - started))
         with self._codes.current() as (wholes, regions):
             if encoder is not None:
                 self._store.check_encoder(encoder)
-            return self._hits(rank(wholes, regions, code, k, granularity, allow=allow))
+            ranking = rank(wholes, regions, question, k, granularity, allow=allow)
+            started = perf_counter()
+            hits = [hit for hit in self._hits(ranking, boxes) if hit.score >= min_score]
+            stages += ranking.stages
+            stages.append(Stage("read", "paths, boxes and metadata", len(hits), perf_counter() - started))
+            return Found(hits, stages)
 
-    def _check_question(self, k: int, granularity: str) -> None:
+    def _check_question(self, k: int, granularity: str, order: str, min_score: float) -> None:
         if not 0 <= k <= MAX_K:
             raise InputError(f"k = {k}: ask for 0 to {MAX_K} pictures")
         if granularity not in get_args(Granularity):
             raise InputError(f"granularity {granularity!r}: choose whole, part or both")
-        if granularity == "part" and not self._encoder.granules.grids:
+        if order not in get_args(Order):
+            raise InputError(f"order {order!r}: choose asymmetric or hamming")
+        if not 0 <= min_score <= 1:
+            raise InputError(f"min_score = {min_score}: a score is from 0 to 1")
+        if granularity == "part" and not self._encoder.granules.has_regions:
             raise InputError(
                 f"{self.path}: this gallery has codes of whole pictures only, no parts to search"
             )
 
-    def _hits(self, ranking: Ranking) -> list[Hit]:
+    def _hits(self, ranking: Ranking, boxes: list[Box]) -> list[Hit]:
         with self._store.reading():
-            return self._hits_of_one_state(ranking)
+            rows = {row.id: row for row in self._store.pictures(ranking.ids.tolist())}
+            return [
+                self._hit(ranking, place, rows[id], boxes)
+                for place, id in enumerate(ranking.ids.tolist())
+                if id in rows  # otherwise removed by another process since the codes were read
+            ]
 
-    def _hits_of_one_state(self, ranking: Ranking) -> list[Hit]:
-        rows = {row.id: row for row in self._store.pictures(ranking.ids.tolist())}
-        hits = []
-        for id, distance, whole, part, region in zip(
-            *(
-                column.tolist()
-                for column in (
-                    ranking.ids,
-                    ranking.distances,
-                    ranking.whole,
-                    ranking.part,
-                    ranking.regions,
-                )
-            ),
-            strict=True,
-        ):
-            if id not in rows:  # removed by another process since the codes were read
-                continue
-            row = rows[id]
-            hits.append(
-                Hit(
-                    id=id,
-                    uri=row.uri,
-                    distance=distance,
-                    whole_distance=whole,
-                    part_distance=part if part <= self._encoder.n_bits else None,
-                    box=WHOLE if region == WHOLE_PICTURE else self._store.box(id, region),
-                    width=row.width,
-                    height=row.height,
-                    meta=row.meta,
-                )
-            )
-        return hits
+    def _hit(self, ranking: Ranking, place: int, row: PictureRow, boxes: list[Box]) -> Hit:
+        part, region = int(ranking.part[place]), int(ranking.regions[place])
+        expected = float(ranking.expected[place])
+        return Hit(
+            id=row.id,
+            uri=row.uri,
+            score=score_of(expected),
+            false_matches=expected,
+            distance=int(ranking.distances[place]),
+            whole_distance=int(ranking.whole[place]),
+            part_distance=part if part <= self._encoder.n_bits else None,
+            box=WHOLE if region == WHOLE_PICTURE else self._store.box(row.id, region),
+            query_box=boxes[int(ranking.parts[place])],
+            width=row.width,
+            height=row.height,
+            meta=row.meta,
+        )
 
     def info(self) -> GalleryInfo:
         """What the gallery holds."""

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
-from grainhash.encoder.encoder import Encoder
+from grainhash.encoder.encoder import Encoder, Granules
 from grainhash.encoder.pipeline import Failed, encode_files
 from grainhash.errors import GalleryError, InputError, PictureUnreadable
 from grainhash.folder import absolute, below, is_text, look_at, walk
 from grainhash.metadata import MetadataTable, folder_labels
 from grainhash.store import FolderDifference, Record, Store
-from grainhash.types import File, Progress, silent
+from grainhash.types import Box, File, Progress, silent
 
 BATCH = 256
 """Pictures a transaction, at most."""
@@ -54,6 +54,7 @@ class Indexing:
     Args:
         store: where to.
         encoder: the one whose codes the store holds.
+        boxes_of: regions of a picture that somebody else found, best first, by its path.
         progress: called after every picture.
         n_workers: cores to encode on; all of this process by default.
     """
@@ -63,11 +64,13 @@ class Indexing:
         store: Store,
         encoder: Encoder,
         *,
+        boxes_of: Callable[[Path], Sequence[Box]] = lambda path: (),
         progress: Callable[[Progress], None] = silent,
         n_workers: int | None = None,
     ) -> None:
         self._store = store
         self._encoder = encoder
+        self._boxes_of = boxes_of
         self._progress = progress
         self._n_workers = n_workers
         self._report = IndexReport()
@@ -128,7 +131,11 @@ class Indexing:
                 yield file.path
 
         results = encode_files(
-            self._encoder, paths(), is_known=self._store.has_content, n_workers=self._n_workers
+            self._encoder,
+            paths(),
+            is_known=self._store.has_content,
+            cut=self._cut,
+            n_workers=self._n_workers,
         )
         skipped = 0
         with closing(results), _Batch(self._commit) as batch:
@@ -143,6 +150,9 @@ class Indexing:
                 if batch.is_due() or done == total:
                     batch.commit()
                 self._progress(Progress("encoding", done, total, skipped))
+
+    def _cut(self, path: Path, data: bytes) -> Granules:
+        return self._encoder.cut(data, name=str(path), boxes=self._boxes_of(path))
 
     def _commit(self, records: list[Record], skipped: dict[str, str]) -> None:
         """Add records to the store, and encode those whose original has vanished from it meanwhile."""
@@ -160,7 +170,8 @@ class Indexing:
     def _encode_again(self, orphans: list[Record]) -> tuple[list[Record], dict[str, str]]:
         """The same records with codes, and the reason by path of those that cannot be read by now."""
         encoded, skipped = [], {}
-        results = encode_files(self._encoder, [orphan.file.path for orphan in orphans], n_workers=1)
+        paths = [orphan.file.path for orphan in orphans]
+        results = encode_files(self._encoder, paths, cut=self._cut, n_workers=1)
         for orphan, result in zip(orphans, results, strict=True):
             if isinstance(result, Failed):
                 skipped[orphan.file.uri] = result.error.reason

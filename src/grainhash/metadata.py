@@ -60,6 +60,40 @@ def check_metadata(values: Mapping[str, Any], what: str) -> dict[str, Any]:
     return dict(values)
 
 
+class PathTable:
+    """Paths as a file writes them, found by picture.
+
+    Args:
+        paths: those of the file.
+        folder: where the file lies, for paths written relative to it.
+    """
+
+    def __init__(self, paths: Iterable[str], folder: Path) -> None:
+        self._written = {_normal(path): path for path in paths}
+        self._matched: set[str] = set()
+        self._folder = PurePath(os.path.abspath(folder))  # noqa: PTH100 - resolves no links, as in find
+
+    def find(self, root: Path, relative: PurePosixPath) -> str | None:
+        """What the file writes of the picture at `root / relative`; `None` where it has nothing.
+
+        A path of the file is taken as relative to `root`, else as absolute, else as relative to the folder of
+        the file, else, where it is a bare file name, as that of a picture in any folder.
+        """
+        absolute = PurePath(os.path.abspath(root / relative))  # noqa: PTH100
+        keys = [relative.as_posix(), absolute.as_posix()]
+        if absolute.is_relative_to(self._folder):
+            keys.append(absolute.relative_to(self._folder).as_posix())
+        for key in (*keys, relative.name):
+            if key in self._written:
+                self._matched.add(key)
+                return self._written[key]
+        return None
+
+    def unmatched(self) -> list[str]:
+        """Paths, as the file writes them, that no picture has matched so far."""
+        return [written for key, written in self._written.items() if key not in self._matched]
+
+
 class MetadataTable:
     """The rows of a metadata file, found by picture.
 
@@ -69,33 +103,20 @@ class MetadataTable:
     """
 
     def __init__(self, rows: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
-        self._rows = {_normal(path): dict(row) for path, row in rows.items()}
-        self._written = {_normal(path): path for path in rows}
-        self._matched: set[str] = set()
-        self._folder = PurePath(os.path.abspath(folder))  # noqa: PTH100 - resolves no links, as in match
+        self._rows = {path: dict(row) for path, row in rows.items()}
+        self._paths = PathTable(rows, folder)
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def match(self, root: Path, relative: PurePosixPath) -> dict[str, Any]:
-        """The row of the picture at `root / relative`; empty where the table has none.
-
-        A row's path is taken as relative to `root`, else as absolute, else as relative to the folder of the
-        metadata file, else, where it is a bare file name, as that of a picture in any folder.
-        """
-        absolute = PurePath(os.path.abspath(root / relative))  # noqa: PTH100
-        keys = [relative.as_posix(), absolute.as_posix()]
-        if absolute.is_relative_to(self._folder):
-            keys.append(absolute.relative_to(self._folder).as_posix())
-        for key in (*keys, relative.name):
-            if key in self._rows:
-                self._matched.add(key)
-                return dict(self._rows[key])
-        return {}
+        """The row of the picture at `root / relative`, see `PathTable.find`; empty where there is none."""
+        written = self._paths.find(root, relative)
+        return {} if written is None else dict(self._rows[written])
 
     def unmatched(self) -> list[str]:
         """Paths, as the file writes them, of the rows that no picture has matched so far."""
-        return [written for key, written in self._written.items() if key not in self._matched]
+        return self._paths.unmatched()
 
 
 def read_table(path: str | os.PathLike[str], *, path_column: str | None = None) -> MetadataTable:
@@ -116,22 +137,32 @@ def read_table(path: str | os.PathLike[str], *, path_column: str | None = None) 
             comes twice; a column is reserved. The message names file and line.
     """
     file = Path(path)
-    if file.suffix.lower() not in _FORMATS:
-        raise MetadataError(f"{file}: not a metadata file by its suffix; use {', '.join(_FORMATS)}")
-    read_rows, values_of = _FORMATS[file.suffix.lower()]
     rows: dict[str, dict[str, Any]] = {}
     lines: dict[str, int] = {}
-    for line, row in read_rows(file, _read_text(file)):
+    for line, written, row in read_rows(file, path_column=path_column):
+        first = lines.setdefault(_normal(written), line)
+        if first != line:
+            _refuse(file, line, f"path {written!r} again; its first row is on line {first}")
+        rows[written] = check_metadata(row, f"{file}, line {line}")
+    return MetadataTable(rows, file.parent)
+
+
+def read_rows(file: Path, *, path_column: str | None = None) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Line, path and values of each row of a file of one of the formats of `read_table`.
+
+    Raises:
+        MetadataError: see `read_table`; but a path may come more than once.
+    """
+    if file.suffix.lower() not in _FORMATS:
+        raise MetadataError(f"{file}: not a metadata file by its suffix; use {', '.join(_FORMATS)}")
+    rows_of, values_of = _FORMATS[file.suffix.lower()]
+    for line, row in rows_of(file, _read_text(file)):
         column = path_column = path_column or _path_column(row, file, line)
         _check_columns(row, column, file, line)
         written = row.pop(column, None)
         if not isinstance(written, str) or not written:
             _refuse(file, line, f"no path in column {column!r}")
-        first = lines.setdefault(_normal(written), line)
-        if first != line:
-            _refuse(file, line, f"path {written!r} again; its first row is on line {first}")
-        rows[written] = check_metadata(values_of(row), f"{file}, line {line}")
-    return MetadataTable(rows, file.parent)
+        yield line, written, values_of(row)
 
 
 _Rows = Iterator[tuple[int, dict[str, Any]]]

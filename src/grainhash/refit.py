@@ -6,12 +6,13 @@ once. Interrupted, a further run goes on where it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from grainhash.encoder.encoder import Encoder
+from grainhash.encoder.encoder import Encoder, Granules
 from grainhash.encoder.pipeline import Failed, encode_files, features_of_files
 from grainhash.errors import GalleryError, InputError, PictureError
 from grainhash.hashing.itq import ITQ
@@ -69,11 +70,16 @@ def _fit(
 def _recode(
     store: Store, encoder: Encoder, progress: Callable[[Progress], None], n_workers: int | None
 ) -> None:
-    """Make the codes that are missing, batch by batch."""
+    """Make the codes that are missing, batch by batch, of the regions that are there."""
     target = encoder.fingerprint
     total, done, last, failed = store.n_to_recode(target), 0, 0, []
     while chunk := store.to_recode(target, limit=BATCH, after=last):
-        results = encode_files(encoder, [Path(uri) for _, uri, _ in chunk], n_workers=n_workers)
+        boxes = dict(zip((uri for _, uri, _ in chunk), store.boxes([id for id, _, _ in chunk]), strict=True))
+
+        def cut(path: Path, data: bytes, boxes: Mapping[str, NDArray[np.float32]] = boxes) -> Granules:
+            return encoder.cut_at(data, boxes[str(path)], name=str(path))
+
+        results = encode_files(encoder, [Path(uri) for _, uri, _ in chunk], cut=cut, n_workers=n_workers)
         codes = {}
         for (id, uri, sha256), result in zip(chunk, results, strict=True):
             done += 1

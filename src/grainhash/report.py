@@ -10,7 +10,7 @@ import base64
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from itertools import zip_longest
 from pathlib import Path, PurePath
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainhash.errors import InputError, PictureError
-from grainhash.types import WHOLE, Box, Granularity, Hit
+from grainhash.types import WHOLE, Box, Granularity, Hit, Stage
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -52,6 +52,8 @@ class Answer:
     granularity: Granularity
     n_pictures: int
     """Pictures in the gallery."""
+    stages: Sequence[Stage] = ()
+    """What the search did, step by step."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Time of each stage; they add up to the whole."""
     where: str | None = None
@@ -76,9 +78,11 @@ def to_json(answer: Answer) -> dict[str, Any]:
     """An answer as plain values for `json.dumps`. These keys are stable:
 
     `query`, `query_box` (null for all of it), `where` (null without a filter), `granularity`, `n_bits`,
-    `n_pictures`, `seconds` (an object of stages) and `hits`, nearest first, each with `rank` (from 1), `id`,
-    `uri`, `distance`, `whole_distance`, `part_distance` (null where the picture has no regions), `box`,
-    `width`, `height` and `meta`. Distances are in bits; a box is `[x0, y0, x1, y1]` as fractions.
+    `n_pictures`, `seconds` (an object of stages), `plan` (a list of what each step of the search did: `name`,
+    `what`, `n` pictures that came out of it, `seconds`) and `hits`, best first, each with `rank` (from 1),
+    `id`, `uri`, `score` (0..1), `false_matches`, `distance`, `whole_distance`, `part_distance` (null where
+    the picture has no regions), `box`, `query_box`, `width`, `height` and `meta`. Distances are in bits; a
+    box is `[x0, y0, x1, y1]` as fractions.
     """
     return {
         "query": answer.query,
@@ -88,15 +92,19 @@ def to_json(answer: Answer) -> dict[str, Any]:
         "n_bits": answer.n_bits,
         "n_pictures": answer.n_pictures,
         "seconds": dict(answer.seconds),
+        "plan": [asdict(stage) for stage in answer.stages],
         "hits": [
             {
                 "rank": rank,
                 "id": hit.id,
                 "uri": hit.uri,
+                "score": round(hit.score, 4),
+                "false_matches": float(f"{hit.false_matches:.3g}"),
                 "distance": hit.distance,
                 "whole_distance": hit.whole_distance,
                 "part_distance": hit.part_distance,
                 "box": _corners(hit.box),
+                "query_box": _corners(hit.query_box),
                 "width": hit.width,
                 "height": hit.height,
                 "meta": dict(hit.meta),
@@ -108,6 +116,17 @@ def to_json(answer: Answer) -> dict[str, Any]:
 
 def _corners(box: Box) -> list[float]:
     return [box.x0, box.y0, box.x1, box.y1]
+
+
+def plan(answer: Answer) -> str:
+    """A table of what the search did: a line a step, the pictures that came out of it, milliseconds."""
+    width = max(len(stage.what) for stage in answer.stages)
+    lines = [f"{'step':<12}{'what':<{width}}  {'pictures':>9}  {'ms':>8}"]
+    lines += [
+        f"{stage.name:<12}{stage.what:<{width}}  {stage.n:>9,}  {1e3 * stage.seconds:>8.1f}"
+        for stage in answer.stages
+    ]
+    return "\n".join(lines)
 
 
 # The terminal.
@@ -145,7 +164,7 @@ def _print_rows(answer: Answer, console: Console) -> None:
     label_width = max(5, *map(len, labels))
     with_map = not console.options.ascii_only
     where = f"{'where':<8}" if with_map else ""
-    _print(console, f"rank  bits  whole  part  {where}{'box':<25}{'label':<{label_width}}  path")
+    _print(console, f"rank  score  bits  whole  part  {where}{'box':<25}{'label':<{label_width}}  path")
     for rank, (hit, label) in enumerate(zip(answer.hits, labels, strict=True), 1):
         part = "-" if hit.part_distance is None else hit.part_distance
         where = f"{_braille_map(hit.box, MAP_COLUMNS, 1)[0]}  " if with_map else ""
@@ -153,7 +172,7 @@ def _print_rows(answer: Answer, console: Console) -> None:
         remark = f"  ({problem})" if problem else ""
         _print(
             console,
-            f"{rank:>4}  {hit.distance:>4}  {hit.whole_distance:>5}  {part:>4}  {where}"
+            f"{rank:>4}  {hit.score:>5.3f}  {hit.distance:>4}  {hit.whole_distance:>5}  {part:>4}  {where}"
             f"{hit.box!s:<25}{label:<{label_width}}  {hit.uri}{remark}",
         )
 
@@ -192,11 +211,12 @@ def _caption(hit: Hit, n_bits: int, width: int, problem: str) -> list[Text]:
     why = reason(hit, n_bits)
     lines = [Text.assemble((path, "bold"), (remark, "red"))]
     lines += map(Text, [why] if len(why) <= width else why.split("; "))
-    details = [] if hit.box == WHOLE else [f"box {hit.box}"]
+    details = [f"score {hit.score:.3f}"]
+    if hit.box != WHOLE:
+        details.append(f"box {hit.box}")
     if label := _printable(_label(hit)):
         details.append(f"label {label}")
-    if details:
-        lines.append(Text(" · ".join(details), style="dim"))
+    lines.append(Text(" · ".join(details), style="dim"))
     return lines
 
 

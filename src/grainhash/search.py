@@ -1,81 +1,215 @@
-"""Search: one query code against the wholes and the regions of a gallery, and the better of both.
+"""Search: the codes of one query against the wholes and the regions of a gallery, coarse to fine.
 
-Every granule passes through the same hash function, so the distance of a query to a whole and to
-a region are the same kind of number, and the smaller one says how well a picture matches.
+Every granule passes through the same hash function, so a query can be compared with wholes and with regions
+alike. Codes pick candidates; every part of the query is compared with every granule of those again, by what
+the query's real numbers say if these are given; and each distance, of whatever kind, becomes the number of
+matches as good to expect by chance, by which pictures are ordered.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import log
+from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
+from grainhash.chance import LEAST, SAMPLE, Chance
+from grainhash.codes import unpack
 from grainhash.errors import InputError
 from grainhash.index import Index
-from grainhash.types import Codes, Granularity
+from grainhash.types import Codes, Granularity, Stage
 
 WHOLE_PICTURE = -1
 """The region number of a match with the picture as a whole."""
 
+DEPTH = 10
+"""Candidates a picture of the answer, where they are ordered by more than their codes."""
 
-@dataclass(frozen=True, slots=True)
+LEAST_DEPTH = 100
+"""Candidates at least, then."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """The codes of a query: of one granule, or of several parts of one picture."""
+
+    codes: Codes
+    """`(n_parts, n_bytes)`."""
+    projections: NDArray[np.float64] | None = None
+    """`(n_parts, n_bits)`: the real numbers whose signs the bits are. Where they are given, candidates are
+    ordered by them: bits that the query is not sure of count for less."""
+
+    @property
+    def weights(self) -> NDArray[np.float64] | None:
+        """What each bit counts, `(n_parts, n_bits)`, 1 on average; `None` where all count the same."""
+        if self.projections is None:
+            return None
+        sizes = np.abs(self.projections)
+        means = np.maximum(sizes.mean(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+        weights: NDArray[np.float64] = sizes / means
+        return weights
+
+    def distances(self, codes: Codes) -> NDArray[np.float64]:
+        """From every part to `(n, n_bytes)` codes, `(n_parts, n)`, in bits, weighed if need be."""
+        own, others = unpack(self.codes).astype(np.float32), unpack(codes).astype(np.float32)
+        weights = self.weights
+        sides = np.ones_like(own) if weights is None else weights.astype(np.float32)
+        ones, zeros = sides * own, sides * (1 - own)
+        return (ones @ (1 - others).T + zeros @ others.T).astype(np.float64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Ranking:
-    """The nearest pictures of one query: by ascending `distances`, equal ones by ascending id."""
+    """The nearest pictures of one query: fewest expected false matches first, equal ones by ascending id."""
 
     ids: NDArray[np.int64]
     """`(n,)`."""
+    expected: NDArray[np.float64]
+    """`(n,)`: matches as good as this one to expect by chance; what the order is by."""
     distances: NDArray[np.int32]
-    """`(n,)`: what the order is by."""
+    """`(n,)`: in bits, of the granules that match best."""
     whole: NDArray[np.int32]
-    """`(n,)`: to the picture as a whole."""
+    """`(n,)`: to the picture as a whole, of the part of the query that is nearest to it."""
     part: NDArray[np.int32]
     """`(n,)`: to the best region; more than the number of bits where there are no regions."""
     regions: NDArray[np.int64]
     """`(n,)`: the region that `distances` was found at, or `WHOLE_PICTURE`."""
+    parts: NDArray[np.int64]
+    """`(n,)`: the part of the query that matched."""
+    stages: list[Stage] = field(default_factory=list)
 
 
 def rank(
     wholes: Index,
     regions: Index,
-    query: Codes,
+    question: Question,
     k: int,
     granularity: Granularity = "both",
     *,
     allow: NDArray[np.int64] | None = None,
 ) -> Ranking:
-    """Find the `k` nearest pictures exactly.
+    """Find the `k` best pictures: those that have the granule that matches by chance most seldom.
 
-    `"both"` orders by the smaller of the two distances. The first `k` of each list hold the first
-    `k` of that order: a picture outside both has `k` pictures before it in the list of its smaller
-    distance, and each of those has no larger smaller distance.
+    Without projections this is exact. Expected false matches grow with the distance, for each kind of granule
+    and each part of the query in its own way, so the first `k` of each list by distance hold the first `k` of
+    their order: a picture outside all of them has `k` pictures before it in the list of its best match, and
+    each of those expects no more. With projections the candidates are the nearest by distance, `DEPTH` times
+    as many.
 
     Args:
         wholes: one code a picture.
         regions: the codes of each picture's regions, under the same ids.
-        query: `(n_bytes,)`.
+        question: the codes of the query.
         k: how many pictures, at most.
         granularity: `"whole"`, `"part"` or `"both"`.
         allow: ids that a filter lets through, ascending; all by default.
     """
-    rows = query[np.newaxis]
-    candidates = [
-        index.search(rows, k, allow=allow).ids[0]
-        for kind, index in (("whole", wholes), ("part", regions))
-        if granularity in (kind, "both")
-    ]
-    if not candidates:
+    kinds = {"whole": [wholes], "part": [regions], "both": [wholes, regions]}.get(granularity)
+    if kinds is None:
         raise InputError(f"granularity {granularity!r}: choose whole, part or both")
-    ids = np.unique(np.concatenate(candidates))
-    whole, _ = wholes.distances_to(query, ids)
-    part, best = regions.distances_to(query, ids)
-    by_part = (part < whole) if granularity == "both" else np.full(len(ids), granularity == "part")
-    distances = np.where(by_part, part, whole)
-    order = np.lexsort((ids, distances))[:k]
+    watch = _Watch()
+    n_parts = len(question.codes)
+    depth = k if question.projections is None else max(DEPTH * k, LEAST_DEPTH if k else 0)
+    with watch("candidates", f"the nearest {depth:,} by {_GRANULES[granularity]}") as stage:
+        found = [index.search(question.codes, depth, allow=allow).ids.ravel() for index in kinds]
+        ids = np.unique(np.concatenate(found))
+        stage.n = len(ids)
+    how = "Hamming" if question.projections is None else "asymmetric"
+    with watch("order", f"{n_parts} of the query with every granule, by {how} distance") as stage:
+        whole, part = _matches(wholes, question, ids), _matches(regions, question, ids)
+        stage.n = len(ids)
+    with watch("score", "matches as good to expect by chance") as stage:
+        share = 1.0 if allow is None else len(allow) / max(len(wholes), 1)
+        by_kind = [whole if index is wholes else part for index in kinds]
+        chances = np.concatenate(_chances(kinds, question, by_kind))
+        n_compared = n_parts * share * sum(index.n_codes for index in kinds)
+        expected = chances + log(max(n_compared, 1.0))
+        best, at = expected.argmin(axis=0), np.arange(len(ids))
+        kind, asked = np.divmod(best, n_parts)
+        least = expected[best, at]
+        order = np.lexsort((ids, least))[:k]
+        order = order[np.isfinite(least[order])]
+        stage.n = len(order)
+    of_region = (kind + (granularity == "part")) == 1
     return Ranking(
         ids=ids[order],
-        distances=distances[order],
-        whole=whole[order],
-        part=part[order],
-        regions=np.where(by_part, best, WHOLE_PICTURE)[order],
+        expected=np.exp(least[order]),
+        distances=np.where(of_region, part.bits[asked, at], whole.bits[asked, at])[order],
+        whole=whole.bits.min(axis=0)[order],
+        part=part.bits.min(axis=0)[order],
+        regions=np.where(of_region, part.members[asked, at], WHOLE_PICTURE)[order],
+        parts=asked[order],
+        stages=watch.stages,
     )
+
+
+_GRANULES = {"whole": "wholes", "part": "regions", "both": "wholes and by regions"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Matches:
+    """The best granule of each candidate for each part of the query, all `(n_parts, n_ids)`."""
+
+    values: NDArray[np.float64]
+    """What it is judged by: bits, weighed if the question says so; infinite where there is no granule."""
+    bits: NDArray[np.int32]
+    members: NDArray[np.int64]
+
+
+def _matches(index: Index, question: Question, ids: NDArray[np.int64]) -> _Matches:
+    shape = len(question.codes), len(ids)
+    bits, members = np.empty(shape, np.int32), np.zeros(shape, np.int64)
+    for row, code in enumerate(question.codes):
+        bits[row], members[row] = index.distances_to(code, ids)
+    there = bits <= index.n_bits
+    values = np.where(there, bits.astype(np.float64), np.inf)
+    if question.projections is not None and len(ids):
+        again = index.search(
+            question.codes, len(ids), allow=ids, projections=question.projections, depth=len(ids)
+        )
+        scale = np.abs(question.projections).mean(axis=1)
+        for row, size in enumerate(scale):
+            at = np.searchsorted(ids, again.ids[row])
+            assert again.asymmetric is not None
+            values[row, at] = again.asymmetric[row] / size if size else 0.0
+            members[row, at] = again.members[row]
+            bits[row, at] = again.distances[row]
+    return _Matches(values, bits, members)
+
+
+def _chances(kinds: list[Index], question: Question, matches: list[_Matches]) -> list[NDArray[np.float64]]:
+    """How likely anything unrelated is as near, by kind of granule, `(n_parts, n_ids)` each: its logarithm.
+
+    Chance is that of each kind where a gallery has enough of each, else that of all together.
+    """
+    samples = [question.distances(index.sample(SAMPLE)) for index in kinds]
+    if any(distances.shape[1] < LEAST for distances in samples):
+        samples = [np.concatenate(samples, axis=1)] * len(kinds)
+    return [
+        np.stack(
+            [
+                Chance.of(distances, index.n_bits).log_share(values)
+                for distances, values in zip(sampled, of_kind.values, strict=True)
+            ]
+        )
+        for index, sampled, of_kind in zip(kinds, samples, matches, strict=True)
+    ]
+
+
+class _Watch:
+    """Times stages as they go by."""
+
+    def __init__(self) -> None:
+        self.stages: list[Stage] = []
+
+    @contextmanager
+    def __call__(self, name: str, what: str) -> Iterator[Stage]:
+        stage = Stage(name, what)
+        self.stages.append(stage)
+        started = perf_counter()
+        yield stage
+        stage.seconds = perf_counter() - started

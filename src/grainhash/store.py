@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from grainhash.errors import EncoderMismatch, GalleryFormatError, GalleryNotFound, GalleryWriteError
 from grainhash.metadata import FILE_KEYS
-from grainhash.types import Box, File, PictureCodes
+from grainhash.types import BOX_STEPS, Box, File, PictureCodes
 from grainhash.where import Where
 
 FORMAT_VERSION = 1
@@ -73,9 +73,6 @@ CREATE TABLE IF NOT EXISTS next_codes (
 _Blobs = tuple[bytes, bytes, bytes]
 
 Outcome = Literal["added", "updated", "unchanged", "orphan"]
-
-_BOX_STEPS = 65535
-"""A box is stored as four uint16: fractions in steps far finer than a pixel of any picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +232,12 @@ class Store:
     def box(self, id: int, region: int) -> Box:
         """The box of one region of a picture."""
         blob = self._db.execute("SELECT boxes FROM codes WHERE id = ?", (id,)).fetchone()[0]
-        return Box(*(np.frombuffer(blob, "<u2").reshape(-1, 4)[region] / _BOX_STEPS).tolist())
+        return Box(*_rows_of_boxes(blob)[region].astype(np.float64).tolist())
+
+    def boxes(self, ids: Sequence[int]) -> list[NDArray[np.float32]]:
+        """The boxes of all regions of pictures, `(n_regions, 4)` each; none for a picture that is gone."""
+        blobs = dict(self._in_chunks("SELECT id, boxes FROM codes WHERE id IN ({})", ids))
+        return [_rows_of_boxes(blobs.get(id, b"")) for id in ids]
 
     def ids_where(self, where: Where) -> NDArray[np.int64]:
         """Ids of the pictures that a filter lets through, ascending."""
@@ -666,8 +668,12 @@ def _json(meta: Mapping[str, Any]) -> str:
 
 
 def _blobs(codes: PictureCodes) -> _Blobs:
-    boxes = np.rint(codes.boxes * _BOX_STEPS).astype("<u2")
+    boxes = np.rint(codes.boxes * BOX_STEPS).astype("<u2")
     return codes.whole.tobytes(), codes.regions.tobytes(), boxes.tobytes()
+
+
+def _rows_of_boxes(blob: bytes) -> NDArray[np.float32]:
+    return (np.frombuffer(blob, "<u2").reshape(-1, 4) / BOX_STEPS).astype(np.float32)
 
 
 def _rows_of_bytes(blobs: Iterable[bytes], n_bytes: int) -> NDArray[np.uint8]:

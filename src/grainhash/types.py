@@ -16,6 +16,9 @@ from grainhash.errors import BoxError
 Granularity = Literal["whole", "part", "both"]
 """What a search compares the query with: whole pictures, their regions, or the better of the two."""
 
+Order = Literal["asymmetric", "hamming"]
+"""What candidates are ordered by: how sure the query is of the bits that differ, or how many differ."""
+
 Codes = NDArray[np.uint8]
 """Packed codes, `(n, n_bits / 8)`; see `grainhash.codes` for the bit order."""
 
@@ -70,6 +73,16 @@ class Box:
             return 0.0
         return width * height / (self.area + other.area - width * height)
 
+    def within(self, outer: Box) -> Box:
+        """This box of the part `outer` of a picture, as a box of that picture."""
+        width, height = outer.x1 - outer.x0, outer.y1 - outer.y0
+        return Box(
+            outer.x0 + self.x0 * width,
+            outer.y0 + self.y0 * height,
+            min(outer.x0 + self.x1 * width, 1.0),
+            min(outer.y0 + self.y1 * height, 1.0),
+        )
+
     def pixels(self, width: int, height: int) -> tuple[float, float, float, float]:
         """The corners in pixels of a `width` x `height` picture."""
         return self.x0 * width, self.y0 * height, self.x1 * width, self.y1 * height
@@ -77,6 +90,9 @@ class Box:
 
 WHOLE = Box(0.0, 0.0, 1.0, 1.0)
 """The box of a whole picture."""
+
+BOX_STEPS = 65535
+"""A region's box is kept as four uint16: fractions in steps far finer than a pixel of any picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +131,43 @@ class Hit:
 
     id: int
     uri: str
+    score: float
+    """0..1, higher is better: `1 / (1 + false_matches)`. What the answer is ordered by."""
+    false_matches: float
+    """Matches as good as this one to expect by chance in this gallery; see `grainhash.chance`."""
     distance: int
-    """What the answer is ordered by."""
+    """Of the granule that matches best."""
     whole_distance: int
     """From the query to the picture as a whole."""
     part_distance: int | None
     """From the query to the best region; `None` where the picture has no regions."""
     box: Box
     """Where in the picture `distance` was found."""
+    query_box: Box
+    """The part of the query that it was found for."""
     width: int
     height: int
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Stage:
+    """One step of a search, for those who want to know what it did."""
+
+    name: str
+    what: str
+    n: int = 0
+    """Pictures that came out of it."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found, and how."""
+
+    hits: list[Hit]
+    """Best first, equal ones by ascending id."""
+    stages: list[Stage]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,14 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grainhash.advise.lengths import SearchTime, Storage
 from grainhash.codecache import WORTH_WRITING
 from grainhash.codes import pack
 from grainhash.encoder.granules import GranuleSettings
 from grainhash.index import Index
-from grainhash.search import rank
+from grainhash.search import Question, rank
 from grainhash.store import Record, Store
 from grainhash.types import Codes, File, Granularity, PictureCodes
 
@@ -80,14 +81,20 @@ def storage(known: Sequence[Known], granules: GranuleSettings, n_bits: int, n_pi
 
 def granules_a_picture(known: Sequence[Known], granules: GranuleSettings) -> float:
     """The whole and its regions, on average."""
-    return 1 + float(np.mean([len(granules.boxes(each.width, each.height)) for each in known]))
+    return 1 + float(np.mean([len(_regions(granules, each)) for each in known]))
+
+
+def _regions(granules: GranuleSettings, picture: Known) -> NDArray[np.float32]:
+    """As many boxes as the picture has regions at most, `(n, 4)`."""
+    tiles = granules.tiles(picture.width, picture.height)
+    return np.concatenate([tiles, np.zeros((granules.proposals, 4), np.float32)])
 
 
 def _record(known: Sequence[Known], granules: GranuleSettings, n_bytes: int, row: int) -> Record:
     """A picture like one of those known, under a path of its own that is as long."""
     each, number = known[row % len(known)], f"{row:07d}"
     uri = each.uri[: -len(number)] + number
-    boxes = granules.boxes(each.width, each.height)
+    boxes = _regions(granules, each)
     codes = PictureCodes(
         each.width,
         each.height,
@@ -118,7 +125,7 @@ def search_time(queries: Codes, codes: Codes, *, n_pictures: int, n_regions: int
     started = perf_counter()
     for number in range(1 + SEARCHES):
         before = perf_counter()
-        rank(wholes, regions, queries[number % len(queries)], K, granularity)
+        rank(wholes, regions, Question(queries[[number % len(queries)]]), K, granularity)
         times.append(perf_counter() - before)
         if len(times) > 2 and perf_counter() - started > SECONDS:
             break

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +28,8 @@ from grainhash.cli.shared import (
 )
 
 if TYPE_CHECKING:
+    from grainhash.encoder import Encoder
+    from grainhash.encoder.granules import GranuleSettings
     from grainhash.gallery import Gallery
     from grainhash.indexing import IndexReport
 
@@ -38,16 +42,38 @@ class Granularity(StrEnum):
     both = "both"
 
 
+class Order(StrEnum):
+    """The choices of `--order`."""
+
+    asymmetric = "asymmetric"
+    hamming = "hamming"
+
+
+MAX_PARTS = 100
+PARTS_AUTO = 6
+"""Parts of a query that `--parts auto` looks for, at most."""
+
+
 def index(
     folder: Annotated[Path, typer.Argument(help="A folder of pictures, with all folders below it.")],
     gallery: GalleryOption = DEFAULT_GALLERY,
     metadata: Annotated[
         Path | None, typer.Option(help="A CSV or JSONL with a column `path` and values to filter by.")
     ] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Regions that a detector found: a table with path, x0, y0, x1, y1, or COCO's JSON."
+        ),
+    ] = None,
     whole_only: Annotated[
         bool,
         typer.Option("--whole-only", help="For a new gallery: no regions. Faster, smaller, finds no parts."),
     ] = False,
+    proposals: Annotated[
+        int | None,
+        typer.Option(min=0, max=1000, help="For a new gallery: regions that fit things, a picture, at most."),
+    ] = None,
     encoder: Annotated[
         Path | None, typer.Option(help="For a new gallery: an encoder folder instead of the shipped one.")
     ] = None,
@@ -63,17 +89,30 @@ def index(
     New and changed pictures are encoded, vanished ones removed. Interrupted, it keeps what is done;
     run it again to go on.
     """
+    from grainhash.detections import read_detections
     from grainhash.errors import InputError
+    from grainhash.folder import absolute
     from grainhash.metadata import read_table
 
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; nothing was changed")
     table = read_table(metadata) if metadata is not None else None
-    with opened_gallery(gallery, runtime, create_for=_new_encoder(encoder, whole_only)) as opened:
-        _refuse_other_settings(opened, encoder, whole_only)
+    detections = read_detections(boxes) if boxes is not None else None
+    with opened_gallery(gallery, runtime, create_for=_new_encoder(encoder, whole_only, proposals)) as opened:
+        _refuse_other_settings(opened, encoder, whole_only, proposals)
         with progress_bar(quiet=as_json) as progress:
-            report = opened.index(folder, metadata=table, progress=progress, n_workers=workers)
+            report = opened.index(
+                folder,
+                metadata=table,
+                boxes_of=(lambda path: ())
+                if detections is None
+                else partial(detections.of, absolute(folder)),
+                progress=progress,
+                n_workers=workers,
+            )
         _print_report(report, opened, as_json)
+        if detections is not None and not as_json:
+            print_some("with boxes, not new in the folder", detections.unmatched())
         if refit:
             with progress_bar(quiet=as_json) as progress:
                 opened.refit(progress=progress, n_workers=workers)
@@ -119,6 +158,10 @@ def search(
         str | None,
         typer.Option(help="Look for this part of it: x0,y0,x1,y1 as fractions, such as 0.5,0,1,0.5."),
     ] = None,
+    parts: Annotated[
+        str,
+        typer.Option(help="Look for things in it too: `auto`, or how many at most; 0 for none."),
+    ] = "0",
     k: Annotated[int, typer.Option("-k", min=0, help="How many pictures, at most.")] = 10,
     by: Annotated[Granularity, typer.Option(help="Compare with whole pictures, their parts, or both.")] = (
         Granularity.both
@@ -127,6 +170,20 @@ def search(
         str | None,
         typer.Option(help="Only pictures whose metadata match, such as: label = cats and width > 800"),
     ] = None,
+    order: Annotated[
+        Order,
+        typer.Option(
+            help="asymmetric: by how sure the query is of the bits that differ; hamming: by their number."
+        ),
+    ] = Order.asymmetric,
+    min_score: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Only hits of this score: .9 expects .11 chance matches as good."),
+    ] = 0.0,
+    explain_plan: Annotated[
+        bool,
+        typer.Option("--explain-plan", help="Say what each step of the search did, and how long it took."),
+    ] = False,
     html: Annotated[Path | None, typer.Option(help="Write a page of the hits, matched boxes drawn.")] = None,
     thumbnails: Annotated[bool | None, typer.Option(help="Draw small pictures in the terminal.")] = None,
     runtime: RuntimeOption = Runtime.auto,
@@ -134,7 +191,8 @@ def search(
 ) -> None:
     """Find the pictures most like a picture or a part of one.
 
-    The answer says where in each of them the likeness is. Distances are in bits; 0 is the same code.
+    The answer says where in each of them the likeness is. Distances are in bits; 0 is the same code. A score
+    says how likely a match is no chance: 1 is certain, .5 expects one match as good by chance.
     """
     from time import perf_counter
 
@@ -148,16 +206,25 @@ def search(
         opened.refresh()
         started = perf_counter()
         encoder = opened.encoder
-        code = encoder.encode_query(image, region=box)
+        question = encoder.ask(image, region=box, parts=_n_parts(parts))
         encoded = perf_counter()
-        hits = opened.search_code(code, k=k, granularity=by.value, where=where, encoder=encoder.fingerprint)
+        found = opened.find(
+            question,
+            k=k,
+            granularity=by.value,
+            order=order.value,
+            min_score=min_score,
+            where=where,
+            encoder=encoder.fingerprint,
+        )
         answer = report.Answer(
             query=str(image),
             query_box=None if region is None else box,
-            hits=hits,
+            hits=found.hits,
             n_bits=encoder.n_bits,
             granularity=by.value,
             n_pictures=len(opened),
+            stages=found.stages,
             seconds={"encode": encoded - started, "search": perf_counter() - encoded},
             where=where,
         )
@@ -168,7 +235,20 @@ def search(
         return
     console = Console()
     report.terminal(answer, console, thumbnails=console.is_terminal if thumbnails is None else thumbnails)
+    if explain_plan:
+        typer.echo(report.plan(answer))
     print_written(page=html)
+
+
+def _n_parts(text: str) -> int:
+    """What `--parts` says."""
+    if text == "auto":
+        return PARTS_AUTO
+    if not text.isdecimal() or int(text) > MAX_PARTS:
+        raise typer.BadParameter(
+            f"{text!r}: write auto, or a number from 0 to {MAX_PARTS}", param_hint="--parts"
+        )
+    return int(text)
 
 
 def info(
@@ -206,31 +286,49 @@ def info(
         typer.echo(f"{name:<10}{value}")
 
 
-def _new_encoder(folder: Path | None, whole_only: bool) -> Callable[[], Any]:
+def _new_encoder(folder: Path | None, whole_only: bool, proposals: int | None) -> Callable[[], Any]:
     def make() -> Any:
         from grainhash.encoder import Encoder
-        from grainhash.encoder.granules import WHOLE_ONLY
 
         encoder = Encoder.load(folder)
-        return encoder.with_granules(WHOLE_ONLY) if whole_only else encoder
+        return encoder.with_granules(_granules(encoder, whole_only, proposals))
 
     return make
 
 
-def _refuse_other_settings(gallery: Gallery, encoder: Path | None, whole_only: bool) -> None:
+def _granules(encoder: Encoder, whole_only: bool, proposals: int | None) -> GranuleSettings:
+    """An encoder's own settings, as far as the options say nothing else."""
+    from grainhash.encoder.granules import WHOLE_ONLY
+
+    if whole_only and proposals:
+        raise typer.BadParameter("--whole-only cuts no regions; leave one of it and --proposals out")
+    if whole_only:
+        return WHOLE_ONLY
+    return encoder.granules if proposals is None else replace(encoder.granules, proposals=proposals)
+
+
+def _refuse_other_settings(
+    gallery: Gallery, encoder: Path | None, whole_only: bool, proposals: int | None
+) -> None:
     """A gallery keeps the network and granules it was made with; its hash function may be refitted."""
     if encoder is not None:
         from grainhash.encoder import Encoder
         from grainhash.errors import EncoderMismatch
 
-        asked, own = Encoder.load(encoder).config, gallery.encoder.config
-        if asked.network_sha256 != own.network_sha256 or asked.granules != own.granules:
+        asked, own = Encoder.load(encoder), gallery.encoder
+        granules = _granules(asked, whole_only, proposals)
+        if asked.config.network_sha256 != own.config.network_sha256 or granules != own.granules:
             raise EncoderMismatch(
                 f"{gallery.path} was made with another encoder than {encoder}; leave --encoder out to use "
                 "the gallery's own, or name a new gallery with -g"
             )
-    if whole_only and gallery.encoder.granules.grids:
+    if whole_only and gallery.encoder.granules.has_regions:
         raise typer.BadParameter(f"{gallery.path} has regions already; --whole-only is for a new gallery")
+    if proposals is not None and gallery.encoder.granules.proposals != proposals:
+        raise typer.BadParameter(
+            f"{gallery.path} has at most {gallery.encoder.granules.proposals} proposals a picture; "
+            "--proposals is for a new gallery"
+        )
 
 
 def _print_report(report: IndexReport, gallery: Gallery, as_json: bool) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,13 +19,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grainhash.encoder.granules import RESAMPLING, GranuleSettings, cut
+from grainhash.codes import pack
+from grainhash.encoder.granules import RESAMPLING, GranuleSettings, as_boxes, as_rows, cut, on_steps
+from grainhash.encoder.network import Features as Outputs
 from grainhash.encoder.network import Network, NetworkSpec, load_network
+from grainhash.encoder.proposals import propose, without_likenesses
 from grainhash.errors import EncoderError
 from grainhash.features.parts import Part, outputs_of, parse_parts
 from grainhash.files import whole_file
 from grainhash.hashing.function import HashFunction
-from grainhash.images import DEFAULT_LIMITS, Limits, Source, decode
+from grainhash.images import DEFAULT_LIMITS, Limits, Picture, Source, decode
 from grainhash.metadata import picture_metadata
 from grainhash.types import WHOLE, Box, Codes, PictureCodes
 
@@ -49,16 +52,45 @@ class EncoderConfig:
 
 @dataclass(frozen=True, slots=True)
 class Granules:
-    """The granules of one picture, cut and ready for the network."""
+    """The granules of one picture, as far as they are known before the network has seen it."""
 
     pixels: NDArray[np.uint8]
-    """`(1 + n_regions, size, size, 3)`: the whole first."""
+    """`(1 + n_boxes, size, size, 3)`: the whole first."""
     boxes: NDArray[np.float32]
-    """`(n_regions, 4)`."""
+    """`(n_boxes, 4)`."""
     width: int
     height: int
     meta: Mapping[str, Any]
     """What the file itself says of the picture: when it was taken, with which camera."""
+    rgb: NDArray[np.uint8]
+    """The picture, `(h, w, 3)`, from which regions are cut once they are proposed."""
+    n_proposals: int
+    """How many regions are still to be proposed, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the network saw in one picture."""
+
+    features: NDArray[np.float32]
+    """`(1 + n_regions, n_features)`: of the whole first."""
+    boxes: NDArray[np.float32]
+    """`(n_regions, 4)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A query: its parts, the first of them all that is asked for."""
+
+    boxes: list[Box]
+    """Of each part, in the whole picture."""
+    projections: NDArray[np.float64]
+    """`(n_parts, n_bits)`: the real numbers whose signs are the bits."""
+
+    @property
+    def codes(self) -> Codes:
+        """`(n_parts, n_bytes)`."""
+        return pack(self.projections)
 
 
 class Encoder:
@@ -115,8 +147,9 @@ class Encoder:
     def feature_sizes(self) -> dict[str, int]:
         """Width of every part of the features, in their order; the first use compiles the network."""
         size = self.config.network.input_size
-        rows = self._rows_of_parts(np.zeros((1, size, size, 3), np.uint8))
-        return {part.name: part_rows.shape[1] for part, part_rows in zip(self._parts, rows, strict=True)}
+        pixels = np.zeros((1, size, size, 3), np.uint8)
+        outputs = self._outputs(pixels)
+        return {part.name: part.rows(pixels, outputs).shape[1] for part in self._parts}
 
     @property
     def granules(self) -> GranuleSettings:
@@ -143,7 +176,10 @@ class Encoder:
         if _sha256(path) != self.config.network_sha256:
             raise EncoderError(f"{path}: not the network that encoder.json was written for")
         outputs = outputs_of(self._parts)
-        return load_network(path, spec=self.config.network, outputs=outputs, runtime=self.runtime)
+        one_of = _activations(outputs) if self.granules.proposals else ()
+        return load_network(
+            path, spec=self.config.network, outputs=outputs, one_of=one_of, runtime=self.runtime
+        )
 
     @cached_property
     def _parts(self) -> tuple[Part, ...]:
@@ -154,18 +190,38 @@ class Encoder:
         if outputs_of(self._parts):
             self.network  # noqa: B018
 
-    def cut(self, source: Source, *, name: str | None = None) -> Granules:
-        """Decode a picture and cut its granules; `name` says in errors which picture it was.
+    def cut(self, source: Source, *, name: str | None = None, boxes: Sequence[Box] = ()) -> Granules:
+        """Decode a picture and cut of it what needs no look at it: the whole, tiles, and given boxes.
+
+        Args:
+            source: the picture.
+            name: how errors call it.
+            boxes: regions that somebody else found, best first; as many are taken as the encoder proposes
+                at most, none that is much like a tile or another.
 
         Raises:
             PictureError: unreadable, damaged, or too large.
         """
-        size = self.config.network.input_size
-        picture = decode(source, min_side=self._min_side(WHOLE), name=name, limits=self.limits)
-        boxes = self.granules.boxes(picture.width, picture.height)
-        parts = [WHOLE, *(Box(*map(float, row)) for row in boxes)]
-        pixels = cut(picture.rgb, parts, size)
-        return Granules(pixels, boxes, picture.width, picture.height, picture_metadata(picture))
+        picture = decode(source, min_side=self._min_side(), name=name, limits=self.limits)
+        tiles = self.granules.tiles(picture.width, picture.height)
+        n_proposals = self.granules.proposals
+        given = without_likenesses(as_rows(boxes), n_proposals, taken=tiles)
+        return self._cut(picture, np.concatenate([tiles, given]), n_proposals - len(given))
+
+    def cut_at(self, source: Source, boxes: NDArray[np.float32], *, name: str | None = None) -> Granules:
+        """Decode a picture and cut the whole and exactly these boxes, `(n, 4)`, of it: no tile, no proposal.
+
+        Raises:
+            PictureError: see `cut`.
+        """
+        picture = decode(source, min_side=self._min_side(), name=name, limits=self.limits)
+        return self._cut(picture, boxes, 0)
+
+    def _cut(self, picture: Picture, boxes: NDArray[np.float32], n_proposals: int) -> Granules:
+        boxes = on_steps(boxes)
+        pixels = cut(picture.rgb, [WHOLE, *as_boxes(boxes)], self.config.network.input_size)
+        meta = picture_metadata(picture)
+        return Granules(pixels, boxes, picture.width, picture.height, meta, picture.rgb, n_proposals)
 
     def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The features of `uint8 (n, size, size, 3)` granules: `(n, n_features)`, parts side by side.
@@ -174,23 +230,54 @@ class Encoder:
             EncoderError: features that the network does not give.
             MissingExtra: a classical feature whose library is not installed.
         """
-        rows = self._rows_of_parts(pixels)
+        return self._features(pixels, self._outputs(pixels))
+
+    def _outputs(self, pixels: NDArray[np.uint8]) -> Outputs:
+        return self.network.run(pixels) if outputs_of(self._parts) else {}
+
+    def _features(self, pixels: NDArray[np.uint8], outputs: Outputs) -> NDArray[np.float32]:
+        rows = [part.rows(pixels, outputs) for part in self._parts]
         return rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1)
 
-    def _rows_of_parts(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        outputs = self.network.run(pixels) if outputs_of(self._parts) else {}
-        return [part.rows(pixels, outputs) for part in self._parts]
+    def see(self, granules: Sequence[Granules]) -> list[Seen]:
+        """Look at many pictures' granules, and at the regions that this look proposes.
 
-    def codes(self, granules: list[Granules]) -> list[PictureCodes]:
-        """The codes of many pictures' granules, in one pass through the network."""
+        The network runs twice at most: over all that is cut already, and over all that is proposed.
+        """
         if not granules:
             return []
-        features = self.features(np.concatenate([cuts.pixels for cuts in granules]))
-        ends = np.cumsum([len(cuts.pixels) for cuts in granules])[:-1]
-        per_picture = np.split(self.hash_function.encode(features), ends)
+        pixels = np.concatenate([each.pixels for each in granules])
+        starts = np.cumsum([0, *(len(each.pixels) for each in granules)])
+        outputs = self._outputs(pixels)
+        rows = np.split(self._features(pixels, outputs), starts[1:-1])
+        proposed = [
+            self._propose(each, outputs, start) for each, start in zip(granules, starts[:-1], strict=True)
+        ]
+        size = self.config.network.input_size
+        cuts = [cut(each.rgb, as_boxes(boxes), size) for each, boxes in zip(granules, proposed, strict=True)]
+        of_proposed = self.features(np.concatenate(cuts)) if any(map(len, cuts)) else rows[0][:0]
+        further = np.split(of_proposed, np.cumsum([len(pixels) for pixels in cuts])[:-1])
         return [
-            PictureCodes(cuts.width, cuts.height, codes[0], codes[1:], cuts.boxes)
-            for cuts, codes in zip(granules, per_picture, strict=True)
+            Seen(np.concatenate([first, second]), np.concatenate([each.boxes, boxes]))
+            for each, boxes, first, second in zip(granules, proposed, rows, further, strict=True)
+        ]
+
+    def _propose(self, granules: Granules, outputs: Outputs, whole: int) -> NDArray[np.float32]:
+        """Boxes that fit what is in a picture, whose whole is row `whole` of the outputs."""
+        maps = [outputs[name] for name in _activations(outputs) if name in outputs]
+        seen = maps[0][whole] if maps else None
+        return on_steps(propose(granules.rgb, seen, granules.n_proposals, taken=granules.boxes))
+
+    def codes(self, granules: Sequence[Granules]) -> list[PictureCodes]:
+        """The codes of many pictures' granules; see `see`."""
+        seen = self.see(granules)
+        if not seen:
+            return []
+        codes = self.hash_function.encode(np.concatenate([each.features for each in seen]))
+        per_picture = np.split(codes, np.cumsum([len(each.features) for each in seen])[:-1])
+        return [
+            PictureCodes(cuts.width, cuts.height, own[0], own[1:], each.boxes)
+            for cuts, each, own in zip(granules, seen, per_picture, strict=True)
         ]
 
     def encode(self, source: Source, *, name: str | None = None) -> PictureCodes:
@@ -204,10 +291,34 @@ class Encoder:
         code: Codes = self.hash_function.encode(self.features(pixels))[0]
         return code
 
-    def _min_side(self, region: Box) -> int:
+    def ask(self, source: Source, *, region: Box = WHOLE, parts: int = 0, name: str | None = None) -> Asked:
+        """What a query looks like to the hash function: a picture or a part of it, and salient parts of that.
+
+        Args:
+            source: the picture.
+            region: the part of it that is asked for.
+            parts: how many boxes that fit things inside `region` are asked for too, at most.
+            name: how errors call the picture.
+        """
+        picture = decode(source, min_side=self._min_side(region), name=name, limits=self.limits)
+        size = self.config.network.input_size
+        whole = cut(picture.rgb, [region], size)
+        outputs = self._outputs(whole)
+        rows, boxes = self._features(whole, outputs), [region]
+        if parts:
+            left, top, right, bottom = (round(edge) for edge in region.pixels(*picture.rgb.shape[1::-1]))
+            inside = picture.rgb[top : max(bottom, top + 1), left : max(right, left + 1)]
+            maps = [outputs[output] for output in _activations(outputs) if output in outputs]
+            found = propose(inside, maps[0][0] if maps else None, parts)
+            boxes += [box.within(region) for box in as_boxes(on_steps(found))]
+            rows = np.concatenate([rows, self.features(cut(picture.rgb, boxes[1:], size))])
+        return Asked(boxes, self.hash_function.project(rows))
+
+    def _min_side(self, region: Box = WHOLE) -> int:
         """Pixels to decode a side to, so that no granule is enlarged that need not be.
 
-        The same for gallery and query: a picture must get the same code in both roles.
+        The same for gallery and query: a picture must get the same code in both roles. Given boxes smaller
+        than any granule of the encoder's own are enlarged, so that they change no other code.
         """
         smallest = min(self.granules.smallest_side, region.x1 - region.x0, region.y1 - region.y0)
         return math.ceil(self.config.network.input_size / smallest)
@@ -264,6 +375,12 @@ class Encoder:
         }
         with whole_file(folder / "encoder.json") as draft:
             draft.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _activations(outputs: Iterable[str]) -> list[str]:
+    """Feature maps that proposals are read from, the finer one first, of the network that gives `outputs`."""
+    network = next((name.rpartition(".")[0] for name in outputs), "")
+    return [f"{network}.{name}" if network else name for name in ("mid", "map")]
 
 
 def _read_config(folder: Path) -> EncoderConfig:

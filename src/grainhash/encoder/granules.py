@@ -1,12 +1,14 @@
 """Granules: which parts of a picture get a code, and how they are cut.
 
 A part is seen again by the network at its full input size: a window pooled from one dense map
-loses most of what makes a part findable.
+loses most of what makes a part findable. Some parts are tiles, the same for every picture of a shape; the
+rest are boxes that fit what is in it (`grainhash.encoder.proposals`), or that somebody gives.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from grainhash.encoder.proposals import SMALLEST_SIDE
 from grainhash.errors import EncoderError
-from grainhash.types import Box
+from grainhash.types import BOX_STEPS, Box
 
 LONG = 2.0
 """A picture more than this many times longer than wide gets more tiles along its length."""
@@ -40,24 +43,51 @@ class Grid:
             raise EncoderError(f"a grid of {self.n} x {self.n} tiles of side {self.side} cannot be laid")
 
 
+MAX_PROPOSALS = 1000
+"""More boxes a picture than this are a mistake."""
+
+
 @dataclass(frozen=True, slots=True)
 class GranuleSettings:
-    """What an encoder cuts: the whole always, and the tiles of these grids as regions."""
+    """What an encoder cuts: the whole always; as regions the tiles of these grids, and proposals.
 
-    grids: tuple[Grid, ...] = (Grid(2, 0.6), Grid(3, 0.45))
+    Raises:
+        EncoderError: a number of proposals below 0 or above `MAX_PROPOSALS`.
+    """
+
+    grids: tuple[Grid, ...] = (Grid(2, 0.6),)
+    proposals: int = 12
+    """Boxes that fit things, a picture, at most: those that are given, then the best that are found."""
+
+    def __post_init__(self) -> None:
+        if type(self.proposals) is not int or not 0 <= self.proposals <= MAX_PROPOSALS:
+            raise EncoderError(
+                f"proposals must be a whole number from 0 to {MAX_PROPOSALS}, not {self.proposals!r}"
+            )
+
+    @property
+    def has_regions(self) -> bool:
+        """Whether anything but the whole is cut."""
+        return bool(self.grids or self.proposals)
 
     @property
     def smallest_side(self) -> float:
-        """The smallest side of a granule, as a fraction of the picture's."""
-        return min((grid.side for grid in self.grids), default=1.0)
+        """The smallest side of a granule, as a fraction of the picture's, but for boxes that are given."""
+        sides = [grid.side for grid in self.grids]
+        return min([*sides, SMALLEST_SIDE] if self.proposals else sides, default=1.0)
+
+    @property
+    def n_tiles(self) -> int:
+        """Tiles of a picture of usual shape."""
+        return sum(grid.n**2 for grid in self.grids)
 
     @property
     def n_usual(self) -> int:
         """Granules of a picture of usual shape, the whole among them."""
-        return 1 + sum(grid.n**2 for grid in self.grids)
+        return 1 + self.n_tiles + self.proposals
 
-    def boxes(self, width: int, height: int) -> NDArray[np.float32]:
-        """The regions of a `width` x `height` picture, `(n_regions, 4)` as fractions."""
+    def tiles(self, width: int, height: int) -> NDArray[np.float32]:
+        """The tiles of a `width` x `height` picture, `(n_tiles, 4)` as fractions."""
         rows = [
             (x, y, min(x + tile_width, 1.0), min(y + tile_height, 1.0))
             for grid in self.grids
@@ -70,18 +100,19 @@ class GranuleSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """The form kept in `encoder.json`."""
-        return {"grids": [{"n": grid.n, "side": grid.side} for grid in self.grids]}
+        grids = [{"n": grid.n, "side": grid.side} for grid in self.grids]
+        return {"grids": grids, "proposals": self.proposals}
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> GranuleSettings:
-        """Read what `to_dict` wrote; unknown keys are errors."""
+        """Read what `to_dict` wrote; unknown keys are errors, and tiles alone name no proposals."""
         try:
-            return cls(**{**value, "grids": tuple(Grid(**grid) for grid in value["grids"])})
+            return cls(**{"proposals": 0, **value, "grids": tuple(Grid(**grid) for grid in value["grids"])})
         except (KeyError, TypeError) as error:
             raise EncoderError(f"granule settings {value!r} cannot be read ({error})") from None
 
 
-WHOLE_ONLY = GranuleSettings(grids=())
+WHOLE_ONLY = GranuleSettings(grids=(), proposals=0)
 
 
 def _spread(grid: Grid, elongation: float) -> tuple[float, list[float]]:
@@ -117,6 +148,21 @@ def resized(picture: Image.Image, size: int, box: tuple[float, float, float, flo
     grows = right - left < size or bottom - top < size
     filter = Image.Resampling.BILINEAR if grows else Image.Resampling.HAMMING
     return np.asarray(picture.resize((size, size), filter, box=box))
+
+
+def on_steps(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Boxes on the `BOX_STEPS` that a store keeps, so that a box read back is the box that was cut."""
+    return (np.rint(boxes * BOX_STEPS) / BOX_STEPS).astype(np.float32)
+
+
+def as_rows(boxes: Sequence[Box]) -> NDArray[np.float32]:
+    """Boxes as rows `(n, 4)`."""
+    return np.array([(box.x0, box.y0, box.x1, box.y1) for box in boxes], np.float32).reshape(-1, 4)
+
+
+def as_boxes(rows: NDArray[np.float32]) -> list[Box]:
+    """Rows `(n, 4)` as boxes."""
+    return [Box(*row) for row in rows.astype(np.float64).tolist()]
 
 
 def cut(rgb: NDArray[np.uint8], boxes: list[Box], size: int) -> NDArray[np.uint8]:

@@ -128,23 +128,26 @@ class OpenVinoNetwork(Network):
     """
 
     def __init__(
-        self, path: Path, spec: NetworkSpec, outputs: Sequence[str], *, threads: int, mode: Mode
+        self,
+        path: Path,
+        spec: NetworkSpec,
+        outputs: Sequence[str],
+        *,
+        one_of: Sequence[str],
+        threads: int,
+        mode: Mode,
     ) -> None:
-        super().__init__(spec, outputs)
         ov = _import_openvino()
         core = ov.Core()
         try:
             whole = core.read_model(path)
         except RuntimeError:
             raise _unreadable(path, "OpenVINO") from None
-        _check_graph(
-            path,
-            spec,
-            outputs,
-            shapes=[[_length(axis) for axis in port.get_partial_shape()] for port in whole.inputs],
-            has=[name for port in whole.outputs for name in port.get_names()],
-        )
-        pruned = ov.Model([whole.output(name) for name in outputs], whole.get_parameters())
+        shapes = [[_length(axis) for axis in port.get_partial_shape()] for port in whole.inputs]
+        has = [name for port in whole.outputs for name in port.get_names()]
+        _check_graph(path, spec, outputs, shapes=shapes, has=has)
+        super().__init__(spec, _with_one_of(outputs, one_of, has))
+        pruned = ov.Model([whole.output(name) for name in self.outputs], whole.get_parameters())
         steps = ov.preprocess.PrePostProcessor(pruned)
         pixels = steps.input()
         pixels.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
@@ -189,9 +192,15 @@ class OrtNetwork(Network):
     """
 
     def __init__(
-        self, path: Path, spec: NetworkSpec, outputs: Sequence[str], *, threads: int, mode: Mode
+        self,
+        path: Path,
+        spec: NetworkSpec,
+        outputs: Sequence[str],
+        *,
+        one_of: Sequence[str],
+        threads: int,
+        mode: Mode,
     ) -> None:
-        super().__init__(spec, outputs)
         try:
             import onnxruntime
         except ImportError:
@@ -206,13 +215,10 @@ class OrtNetwork(Network):
         except Exception:  # its errors share no base class
             raise _unreadable(path, "ONNX Runtime") from None
         inputs = self._session.get_inputs()
-        _check_graph(
-            path,
-            spec,
-            outputs,
-            shapes=[[axis if isinstance(axis, int) else None for axis in port.shape] for port in inputs],
-            has=[port.name for port in self._session.get_outputs()],
-        )
+        shapes = [[axis if isinstance(axis, int) else None for axis in port.shape] for port in inputs]
+        has = [port.name for port in self._session.get_outputs()]
+        _check_graph(path, spec, outputs, shapes=shapes, has=has)
+        super().__init__(spec, _with_one_of(outputs, one_of, has))
         self._input = inputs[0].name
 
     def _infer(self, pixels: Pixels) -> Features:
@@ -233,6 +239,7 @@ def load_network(
     *,
     spec: NetworkSpec,
     outputs: Sequence[str] = ("pooled",),
+    one_of: Sequence[str] = (),
     runtime: str = "auto",
     threads: int | None = None,
     mode: Mode = "throughput",
@@ -243,6 +250,7 @@ def load_network(
         path: the `.onnx` file.
         spec: how the graph wants its pictures.
         outputs: the graph's outputs to compute; others cost nothing.
+        one_of: further outputs of which the first that the graph has is computed too, if it has any.
         runtime: a name in `RUNTIMES`, or `auto`.
         threads: cores to use; by default all that this process may use.
         mode: `throughput` for one call of `run` a core at a time, `latency` for one call on all cores.
@@ -264,7 +272,7 @@ def load_network(
     if not path.is_file():
         raise EncoderError(f"{path}: no such file; an encoder needs its network graph there")
     loader = RUNTIMES[_first_installed() if runtime == "auto" else runtime]
-    return loader(path, spec, outputs, threads=threads or usable_cores(), mode=mode)
+    return loader(path, spec, outputs, one_of=one_of, threads=threads or usable_cores(), mode=mode)
 
 
 def usable_cores() -> int:
@@ -302,6 +310,11 @@ def _unreadable(path: Path, runtime: str) -> EncoderError:
 
 def _length(axis: Any) -> int | None:
     return None if axis.is_dynamic else axis.get_length()
+
+
+def _with_one_of(outputs: Sequence[str], one_of: Sequence[str], has: Sequence[str]) -> list[str]:
+    """The outputs, and the first of `one_of` that the graph has."""
+    return list(dict.fromkeys([*outputs, *[name for name in one_of if name in has][:1]]))
 
 
 def _check_graph(

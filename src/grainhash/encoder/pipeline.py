@@ -58,12 +58,16 @@ class Failed:
 
 Result = Encoded | Failed
 
+Cut = Callable[[Path, bytes], Granules]
+"""From a file and its content to its granules, cut."""
+
 
 def encode_files(
     encoder: Encoder,
     paths: Iterable[Path],
     *,
     is_known: Callable[[str], bool] = lambda sha256: False,
+    cut: Cut | None = None,
     n_workers: int | None = None,
 ) -> Generator[Result, None, None]:
     """Encode files, yielding one result a path in the order of `paths`.
@@ -73,12 +77,14 @@ def encode_files(
         paths: consumed lazily, a few chunks ahead.
         is_known: called by the workers with a content's SHA-256; content that is known is not
             decoded again.
+        cut: what cuts a picture's granules; `Encoder.cut` by default.
         n_workers: the cores of this process by default.
     """
     size = max(1, GRANULES_A_RUN // encoder.granules.n_usual)
+    work = partial(_encode_chunk, encoder, is_known, cut or partial(_cut, encoder))
     with (
         one_core_each(encoder),
-        closing(in_order(partial(_encode_chunk, encoder, is_known), paths, size, n_workers)) as chunks,
+        closing(in_order(work, paths, size, n_workers)) as chunks,
     ):
         for results in chunks:
             yield from results
@@ -92,7 +98,7 @@ def features_of_files(
     def features(path: Path) -> NDArray[np.float32] | None:
         try:
             data = read_bytes(path, limits=encoder.limits)
-            return encoder.features(encoder.cut(data, name=str(path)).pixels)
+            return encoder.see([encoder.cut(data, name=str(path))])[0].features
         except PictureError:
             return None
 
@@ -144,8 +150,14 @@ def one_core_each(*encoders: Encoder) -> Iterator[None]:
         yield
 
 
-def _encode_chunk(encoder: Encoder, is_known: Callable[[str], bool], paths: list[Path]) -> list[Result]:
-    cuts = [_read_and_cut(encoder, path, is_known) for path in paths]
+def _cut(encoder: Encoder, path: Path, data: bytes) -> Granules:
+    return encoder.cut(data, name=str(path))
+
+
+def _encode_chunk(
+    encoder: Encoder, is_known: Callable[[str], bool], cut: Cut, paths: list[Path]
+) -> list[Result]:
+    cuts = [_read_and_cut(encoder, path, is_known, cut) for path in paths]
     codes = iter(encoder.codes([granules for _, granules in cuts if isinstance(granules, Granules)]))
     results: list[Result] = []
     for path, (sha256, granules) in zip(paths, cuts, strict=True):
@@ -159,14 +171,14 @@ def _encode_chunk(encoder: Encoder, is_known: Callable[[str], bool], paths: list
 
 
 def _read_and_cut(
-    encoder: Encoder, path: Path, is_known: Callable[[str], bool]
+    encoder: Encoder, path: Path, is_known: Callable[[str], bool], cut: Cut
 ) -> tuple[str, Granules | PictureError | None]:
     """SHA-256 of the content and its granules: the error if there are none, `None` if known."""
     sha256 = ""
     try:
         data = read_bytes(path, limits=encoder.limits)
         sha256 = hashlib.sha256(data).hexdigest()
-        return sha256, None if is_known(sha256) else encoder.cut(data, name=str(path))
+        return sha256, None if is_known(sha256) else cut(path, data)
     except PictureError as error:
         return sha256, error
 

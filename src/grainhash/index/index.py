@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from math import ceil
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -46,6 +47,7 @@ class Index:
         self.n_bits = check_n_bits(n_bits)
         self._segments: tuple[Segment, ...] = ()  # replaced as a whole, so whoever has it may go on with it
         self._last_id: int | None = None
+        self._sample: tuple[tuple[Segment, ...], int, Codes] = (), 0, np.empty((0, n_bits // 8), np.uint8)
         self._writing = threading.Lock()
 
     @classmethod
@@ -103,6 +105,22 @@ class Index:
     def ids(self) -> Ids:
         """Ids of the items that are not removed, ascending."""
         return np.concatenate([np.empty(0, np.int64), *(segment.live_ids for segment in self._segments)])
+
+    @property
+    def n_codes(self) -> int:
+        """How many codes the items have together, without those of the removed ones."""
+        return sum(segment.n_live_codes for segment in self._segments)
+
+    def sample(self, n: int) -> Codes:
+        """About `n` of the codes, `(n, n_bytes)`, or all, spread evenly: the same until items come or go."""
+        segments = self._segments
+        known, asked, codes = self._sample
+        if known is not segments or asked != n:
+            total = max(sum(len(segment.codes) for segment in segments), 1)
+            some = [segment.sample(ceil(n * len(segment.codes) / total)) for segment in segments]
+            codes = np.concatenate([np.empty((0, self.n_bits // 8), np.uint8), *some])
+            self._sample = segments, n, codes
+        return codes
 
     @property
     def nbytes(self) -> int:

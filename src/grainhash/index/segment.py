@@ -86,6 +86,13 @@ class Segment:
         return self.n_items - self.n_removed
 
     @property
+    def n_live_codes(self) -> int:
+        """Codes of items that are not removed."""
+        if self.offsets is None:
+            return self.n_live
+        return len(self.codes) if self.live is None else int(np.diff(self.offsets)[self.live].sum())
+
+    @property
     def last_id(self) -> int:
         return self.first_id + self.n_items - 1 if self.given_ids is None else int(self.given_ids[-1])
 
@@ -156,6 +163,15 @@ class Segment:
             return self.codes[positions], np.arange(len(positions) + 1)
         rows, offsets = rows_of(self.offsets, positions)
         return self.codes[rows], offsets
+
+    def sample(self, n: int) -> Codes:
+        """About `n` codes, spread evenly over all: a copy, without those of removed items."""
+        rows = np.linspace(0, len(self.codes) - 1, min(n, len(self.codes))).round().astype(np.int64)
+        if self.live is not None:
+            items = rows if self.offsets is None else np.searchsorted(self.offsets, rows, side="right") - 1
+            rows = rows[self.live[items]]
+        codes: Codes = self.codes[rows]
+        return codes
 
     def joins(self, later: Segment) -> bool:
         return self.joinable and later.joinable and len(self.codes) <= len(later.codes)

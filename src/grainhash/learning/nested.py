@@ -39,7 +39,7 @@ class NestedCodes(DeepMethod):
     learning_rate: float = 2e-3
     scale: float = 8.0
     margin: float = 6.4
-    """In bits: how much nearer to its own class's centre than to any other a code shall be, at every length."""
+    """In bits: how much nearer to its own class's centre than to any other each prefix shall be."""
     smoothing: float = 0.0
     centres: str = "nested"
     """`nested`, `hadamard` or `random`."""

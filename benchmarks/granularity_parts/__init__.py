@@ -1,0 +1,1 @@
+"""What benchmarks/granularity.py is made of."""

@@ -1,0 +1,83 @@
+"""How likely a match is chance: the expected number of false matches, and a score in 0..1 made of it.
+
+A distance means little by itself: codes of one hash function are nearer to each other than those of
+another, some queries are near to everything, and among many granules some are near by chance. So each query
+is compared with a sample of the gallery's own granules, nearly all of which have nothing to do with it. A
+normal distribution through their median and their first percentile says how often anything unrelated comes as
+near as a distance; times the number of granules searched, that is how many false matches to expect:
+
+    expected(d) = n_granules * Phi((d - median) / spread)        score = 1 / (1 + expected)
+
+A score of .5 is as near as one chance match is expected to come in this gallery, .9 as near as a ninth of
+one, .99 a hundredth. The idea is that of e-values in sequence search (Karlin, Altschul, PNAS 1990).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import erfc, inf, log, log1p, pi, sqrt
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE = 4096
+"""Granules of each kind that a query is compared with."""
+
+LEAST = 2000
+"""Fewer say too little of chance, and a match has too large a share of them; then see `Chance.usual`."""
+
+LOW = 0.01
+"""The share of the sample that lies below the second point the distribution goes through."""
+
+_LOW_DEVIATIONS = 2.3263478740408408
+"""How many standard deviations below the mean a share of `LOW` of a normal distribution lies."""
+
+USUAL_MEDIAN, USUAL_SPREAD = 0.49, 0.07
+"""Of distances between unrelated photographs' granules, as shares of the bits: the shipped encoder's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """The distances that a query has by chance: a normal distribution."""
+
+    median: float
+    spread: float
+    """Its standard deviation, by how far below the median the first percentile is."""
+
+    @classmethod
+    def of(cls, distances: NDArray[np.floating], n_bits: int) -> Self:
+        """From one query's distances `(n,)` to a sample of granules."""
+        if len(distances) < LEAST:
+            return cls.usual(n_bits)
+        median, low = np.quantile(distances, [0.5, LOW])
+        return cls(float(median), max(float(median - low) / _LOW_DEVIATIONS, n_bits / 1e6))
+
+    @classmethod
+    def usual(cls, n_bits: int) -> Self:
+        """Where there is too little to go by."""
+        return cls(USUAL_MEDIAN * n_bits, USUAL_SPREAD * n_bits)
+
+    def log_share(self, distances: NDArray[np.floating]) -> NDArray[np.float64]:
+        """The share of unrelated granules that come as near as each distance: its logarithm.
+
+        Strictly growing with the distance, however unlikely it is; infinite for an infinite one.
+        """
+        deviations = (np.asarray(distances, np.float64) - self.median) / self.spread
+        shares = [_log_phi(z) for z in deviations.ravel()]
+        return np.array(shares, np.float64).reshape(deviations.shape)
+
+
+def score_of(expected: float) -> float:
+    """`1 / (1 + expected)`, 0..1: 1 is certain."""
+    return 1 / (1 + expected)
+
+
+def _log_phi(z: float) -> float:
+    """Logarithm of the standard normal distribution function; infinity stays infinity: no match at all."""
+    if z == inf:
+        return inf
+    if z > -30:
+        return log(0.5 * erfc(-z / sqrt(2)))
+    square = z * z  # the asymptotic series; its next term is below 1e-9 here
+    return -square / 2 - log(-z) - log(2 * pi) / 2 + log1p(-1 / square + 3 / square**2 - 15 / square**3)

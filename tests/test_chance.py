@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from math import exp, inf, log
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grainhash.chance import LEAST, LOW, USUAL_MEDIAN, USUAL_SPREAD, Chance, score_of
+
+N_BITS = 256
+
+
+def test_chance_goes_through_the_median_and_the_first_percentile():
+    sample = np.random.default_rng(0).normal(120, 12, 5000)
+    chance = Chance.of(sample, N_BITS)
+    median, low = np.quantile(sample, [0.5, LOW])
+    shares = np.exp(chance.log_share(np.array([median, low])))
+    np.testing.assert_allclose(shares, [0.5, LOW], rtol=1e-6)
+    assert chance.spread == pytest.approx(12, abs=0.8)
+
+
+def test_shares_are_those_of_the_normal_distribution():
+    chance = Chance(120, 12)
+    for distance in (0.0, 60.0, 97.5, 120.0, 200.0):
+        share = NormalDist(120, 12).cdf(distance)
+        assert exp(chance.log_share(np.array([distance]))[0]) == pytest.approx(share, rel=1e-9)
+
+
+@given(st.floats(0, 1024), st.floats(1e-3, 100), st.floats(0.01, 200))
+def test_a_smaller_distance_is_less_likely_however_unlikely(distance, step, spread):
+    near, far = Chance(512, spread).log_share(np.array([distance, distance + step]))
+    assert near < far or (distance > 512 and near <= far)  # far above the median everything is as near
+    assert np.isfinite([near, far]).all()
+
+
+def test_no_granule_is_no_match():
+    assert Chance(120, 12).log_share(np.array([inf]))[0] == inf
+
+
+@pytest.mark.parametrize("sample", [np.empty(0), np.zeros(LEAST - 1)])
+def test_a_few_granules_say_nothing_of_chance(sample):
+    assert Chance.of(sample, N_BITS) == Chance(USUAL_MEDIAN * N_BITS, USUAL_SPREAD * N_BITS)
+
+
+def test_a_gallery_of_one_and_the_same_picture_has_some_spread():
+    chance = Chance.of(np.full(LEAST, 100.0), N_BITS)
+    assert chance.log_share(np.array([99.0]))[0] < log(0.5)
+
+
+def test_scores():
+    assert score_of(0) == 1
+    assert score_of(1) == 0.5
+    assert score_of(1 / 9) == pytest.approx(0.9)
+    assert score_of(inf) == 0
