@@ -39,6 +39,8 @@ from grainhash.encoder.granules import WHOLE_ONLY, GranuleSettings, Grid
 from grainhash.gallery import Gallery
 from grainhash.types import Hit
 
+EXPECTED = (1, 0.1, 0.01)
+"""False matches to expect: scores of .5, .909 and .99."""
 BOX_BYTES = 8
 """Of a region's box in a gallery."""
 
@@ -159,6 +161,11 @@ def asked(gallery: Gallery, questions: list[Question], search: dict[str, Any]) -
         hits = [hit for hit in hits if name_of(hit) != question.itself]
         right = np.array([name_of(hit) in question.relevant for hit in hits])
         kind = values.setdefault(question.kind, {})
+        if question.alike is not None:
+            false = [hit.false_matches for hit in hits if name_of(hit) not in question.alike]
+            for expected in EXPECTED:
+                n_false = sum(each <= expected for each in false)
+                kind.setdefault(f"false_where_{expected:g}_expected", []).append(n_false)
         if len(question.relevant) > 1 or question.kind in ("class", "object"):
             precision = np.cumsum(right) / np.arange(1, len(right) + 1)
             kind.setdefault("map", []).append(float((precision * right).sum() / max(right.sum(), 1)))

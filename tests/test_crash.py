@@ -211,7 +211,7 @@ def test_searching_while_another_process_writes_is_always_consistent(tmp_path, l
 
     def ask(opened: Gallery) -> None:
         hits = opened.search(query, k=1000)
-        assert [hit.distance for hit in hits] == sorted(hit.distance for hit in hits)
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
         assert len({hit.uri for hit in hits}) == len(hits)
         seen.append(len(hits))
 

@@ -375,7 +375,7 @@ def test_a_folder_of_something_else_is_not_taken_over(photos):
 def test_a_damaged_encoder_is_refused(gallery, photos):
     gallery.index(photos)
     (file,) = gallery.path.glob("encoder/*/encoder.json")
-    file.write_text(file.read_text().replace('"n": 3', '"n": 2'))
+    file.write_text(file.read_text().replace('"proposals": 12', '"proposals": 11'))
     with pytest.raises(GalleryFormatError, match="not the encoder"):
         Gallery.open(gallery.path)
 

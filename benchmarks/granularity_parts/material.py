@@ -45,6 +45,8 @@ class Question:
     """Where the query comes from: left out of the answer."""
     box: Box | None = None
     """Where in the one right picture it is."""
+    alike: frozenset[str] | None = None
+    """Files that show the same kind of thing: all else is a false match. `None` where nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,12 @@ def scenes(*, quick: bool) -> Task | None:
         data = (out / "queries" / query["file"]).read_bytes()
         if query["source"] is None:
             relevant = frozenset(by_label[query["label"]])
-            questions.append(Question("class", data, WHOLE, relevant))
+            questions.append(Question("class", data, WHOLE, relevant, alike=relevant))
         else:
             scene = of_source[query["label"], query["source"]]
             right = frozenset([scene["file"]])
-            questions.append(Question("instance", data, WHOLE, right, box=Box(*scene["box"])))
+            box, alike = Box(*scene["box"]), frozenset(by_label[query["label"]])
+            questions.append(Question("instance", data, WHOLE, right, box=box, alike=alike))
     return Task("scenes", out / "scenes", questions[:: 8 if quick else 1])
 
 

@@ -162,9 +162,12 @@ def _print_rows(answer: Answer, console: Console) -> None:
     """One line a hit, aligned, with nothing cut off: for `grep`, a file or a pipe."""
     labels = [_printable(_label(hit)) for hit in answer.hits]
     label_width = max(5, *map(len, labels))
+    box_width = 2 + max(len(str(hit.box)) for hit in answer.hits)
     with_map = not console.options.ascii_only
     where = f"{'where':<8}" if with_map else ""
-    _print(console, f"rank  score  bits  whole  part  {where}{'box':<25}{'label':<{label_width}}  path")
+    _print(
+        console, f"rank  score  bits  whole  part  {where}{'box':<{box_width}}{'label':<{label_width}}  path"
+    )
     for rank, (hit, label) in enumerate(zip(answer.hits, labels, strict=True), 1):
         part = "-" if hit.part_distance is None else hit.part_distance
         where = f"{_braille_map(hit.box, MAP_COLUMNS, 1)[0]}  " if with_map else ""
@@ -173,7 +176,7 @@ def _print_rows(answer: Answer, console: Console) -> None:
         _print(
             console,
             f"{rank:>4}  {hit.score:>5.3f}  {hit.distance:>4}  {hit.whole_distance:>5}  {part:>4}  {where}"
-            f"{hit.box!s:<25}{label:<{label_width}}  {hit.uri}{remark}",
+            f"{hit.box!s:<{box_width}}{label:<{label_width}}  {hit.uri}{remark}",
         )
 
 

@@ -264,8 +264,7 @@ class Encoder:
 
     def _propose(self, granules: Granules, outputs: Outputs, whole: int) -> NDArray[np.float32]:
         """Boxes that fit what is in a picture, whose whole is row `whole` of the outputs."""
-        maps = [outputs[name] for name in _activations(outputs) if name in outputs]
-        seen = maps[0][whole] if maps else None
+        seen = _activations_of(outputs, whole)
         return on_steps(propose(granules.rgb, seen, granules.n_proposals, taken=granules.boxes))
 
     def codes(self, granules: Sequence[Granules]) -> list[PictureCodes]:
@@ -308,8 +307,7 @@ class Encoder:
         if parts:
             left, top, right, bottom = (round(edge) for edge in region.pixels(*picture.rgb.shape[1::-1]))
             inside = picture.rgb[top : max(bottom, top + 1), left : max(right, left + 1)]
-            maps = [outputs[output] for output in _activations(outputs) if output in outputs]
-            found = propose(inside, maps[0][0] if maps else None, parts)
+            found = propose(inside, _activations_of(outputs, 0), parts)
             boxes += [box.within(region) for box in as_boxes(on_steps(found))]
             rows = np.concatenate([rows, self.features(cut(picture.rgb, boxes[1:], size))])
         return Asked(boxes, self.hash_function.project(rows))
@@ -381,6 +379,12 @@ def _activations(outputs: Iterable[str]) -> list[str]:
     """Feature maps that proposals are read from, the finer one first, of the network that gives `outputs`."""
     network = next((name.rpartition(".")[0] for name in outputs), "")
     return [f"{network}.{name}" if network else name for name in ("mid", "map")]
+
+
+def _activations_of(outputs: Outputs, row: int) -> NDArray[np.float32] | None:
+    """The feature map of one picture, `(channels, rows, columns)`; `None` where the network gives none."""
+    names = [name for name in _activations(outputs) if name in outputs]
+    return outputs[names[0]][row] if names else None
 
 
 def _read_config(folder: Path) -> EncoderConfig:
