@@ -226,7 +226,7 @@ def test_search_as_json_has_stable_keys(run, indexed, photographs):
     assert len(answer["hits"]) == 3
     first = answer["hits"][0]
     keys = "rank id uri score false_matches distance whole_distance part_distance box query_box"
-    assert list(first) == [*keys.split(), "width", "height", "meta"]
+    assert list(first) == [*keys.split(), "width", "height", "meta", "points"]
     assert (first["rank"], first["uri"], first["distance"], first["part_distance"]) == (1, str(query), 0, 0)
     assert first["box"] == pytest.approx([0.4, 0.4, 1, 1], abs=1e-4)
     assert first["meta"] == {"folder": "things", "label": "things"}
@@ -290,6 +290,22 @@ def test_the_plan_of_a_search_is_told(run, indexed, photographs):
     assert [line.split()[0] for line in steps[1:]] == ["filter", "candidates", "order", "score", "read"]
     assert "by asymmetric distance" in out
     assert "by Hamming distance" in run(*asked, "--order", "hamming")[1]
+
+
+def test_points_are_verified_and_told(run, indexed, photographs):
+    asked = "search", photographs / "things/coffee.png", "-g", indexed, "--verify", 3, "-k", 2
+    code, out, err = run(*asked, "--json", "--points", "sift")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    first, second = document["hits"]
+    assert first["points"]["places"] > 50
+    assert {len(corner) for corner in first["points"]["outline"]} == {2}
+    assert second["points"] is None
+    assert document["plan"][-1]["name"] == "verify"
+    assert document["plan"][-1]["n"] == 1
+    code, out, err = run(*asked, "--explain-plan")
+    assert (code, err) == (0, "")
+    assert "map points with those of the best 3" in out
 
 
 def test_parts_of_a_query_are_asked_for(run, indexed, photographs, tmp_path):

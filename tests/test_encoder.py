@@ -331,7 +331,7 @@ def test_features_of_several_parts_stand_side_by_side(encoder, photographs):
 
 def test_only_the_outputs_that_are_needed_are_computed(encoder):
     whole = encoder.with_granules(WHOLE_ONLY)
-    assert whole.network.outputs == ("pooled",)
+    assert whole.network.outputs == ("pooled", "mid")  # local points are read from it
     assert whole.with_features("map:gem+map:max").network.outputs == ("map",)
     assert encoder.network.outputs == ("pooled", "mid")  # proposals are read from it
     assert encoder.with_features("mid:avg").network.outputs == ("mid",)

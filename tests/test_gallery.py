@@ -443,6 +443,46 @@ def test_the_exact_order_and_the_asymmetric_one(full, photographs):
             full.search(query, **wrong)
 
 
+@pytest.mark.parametrize("points", ["map", "sift"])
+def test_points_that_match_bring_a_hit_forward_and_say_where(full, photographs, points):
+    picture, box = Image.open(photographs / "people/astronaut.png").convert("RGB"), Box(0.3, 0.25, 0.75, 0.85)
+    crop = picture.crop([round(edge) for edge in box.pixels(*picture.size)]).point(lambda value: value * 0.5)
+    by_codes = full.search(crop, k=len(full))
+    hits = full.search(crop, k=len(full), verify=len(full), points=points)
+    assert names(hits)[0] == "astronaut.png"
+    assert hits[0].match is not None
+    assert hits[0].box.iou(box) > 0.7
+    assert all(hit.match is None for hit in by_codes)
+    expected = {hit.id: hit.false_matches for hit in by_codes}
+    assert all(hit.false_matches <= expected[hit.id] for hit in hits)
+    assert hits[0].false_matches < expected[hits[0].id]
+    assert [hit.false_matches for hit in hits] == sorted(hit.false_matches for hit in hits)
+
+
+def test_only_the_best_are_verified_and_the_answer_is_as_long_as_asked(full, photographs):
+    query = photographs / "things/coffee.png"
+    assert len(full.search(query, k=1, verify=5)) == 1
+    hits = full.search(query, k=9, verify=2)
+    assert len(hits) == 9
+    assert all(hit.match is None for hit in hits[2:])
+    again = full.search(query, k=9, verify=2, min_score=hits[0].score)
+    assert names(again) == ["coffee.png"]
+    for wrong in ({"verify": -1}, {"verify": 10**6}, {"verify": 1, "points": "surf"}):
+        with pytest.raises(InputError):
+            full.search(query, **wrong)
+    with pytest.raises(InputError, match="no points"):
+        full.find(full.encoder.ask(query), verify=1)
+
+
+def test_a_hit_whose_file_is_gone_stays_as_it_is(gallery, photos):
+    gallery.index(photos)
+    query = (photos / "animals/chelsea.png").read_bytes()
+    (photos / "animals/chelsea.png").unlink()
+    hits = gallery.search(query, verify=4)
+    assert names(hits)[0] == "chelsea.png"
+    assert hits[0].match is None
+
+
 def test_an_open_gallery_goes_on_after_another_process_refitted_it(gallery, many, photographs):
     gallery.index(many)
     with Gallery.open(gallery.path) as other:

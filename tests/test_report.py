@@ -120,6 +120,7 @@ def test_json_keys_are_stable_and_plain() -> None:
                 "width": 400,
                 "height": 300,
                 "meta": {"label": "cat"},
+                "points": None,
             }
         ],
     }

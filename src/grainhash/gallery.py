@@ -20,10 +20,26 @@ from grainhash.metadata import MetadataTable, check_metadata
 from grainhash.refit import refit
 from grainhash.search import WHOLE_PICTURE, Question, Ranking, rank
 from grainhash.store import PictureRow, Store, encoder_folder
-from grainhash.types import WHOLE, Box, Codes, Found, Granularity, Hit, Order, Progress, Stage, silent
+from grainhash.types import (
+    WHOLE,
+    Box,
+    Codes,
+    Found,
+    Granularity,
+    Hit,
+    Order,
+    PointKind,
+    Progress,
+    Stage,
+    silent,
+)
+from grainhash.verification import verified
 from grainhash.where import compile_where
 
 MAX_K = 1_000_000
+
+MAX_VERIFIED = 1000
+"""Each is a picture to read and look at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +266,8 @@ class Gallery:
         k: int = 10,
         granularity: Granularity = "both",
         order: Order = "asymmetric",
+        verify: int = 0,
+        points: PointKind = "map",
         min_score: float = 0.0,
         where: str | None = None,
         name: str | None = None,
@@ -263,6 +281,8 @@ class Gallery:
             k: see `find`, and so the rest.
             granularity: whole, part or both.
             order: asymmetric or hamming.
+            verify: how many of the best to match local points of.
+            points: what those are found and described by: map, orb or sift.
             min_score: from 0 to 1.
             where: a filter on metadata.
             name: how errors call the picture.
@@ -275,17 +295,22 @@ class Gallery:
             WhereError: the filter does not parse.
             InputError: something else that makes no sense here; see `find`.
         """
-        self._check_question(k, granularity, order, min_score)
+        self._check_question(k, granularity, order, min_score, verify)
+        if points not in get_args(PointKind):
+            raise InputError(f"points {points!r}: choose map, orb or sift")
         while True:
             self.refresh()
             encoder = self._encoder
-            question = encoder.ask(source, region=region, parts=parts, name=name)
+            question = encoder.ask(
+                source, region=region, parts=parts, points=points if verify else None, name=name
+            )
             try:
                 return self.find(
                     question,
                     k=k,
                     granularity=granularity,
                     order=order,
+                    verify=verify,
                     min_score=min_score,
                     where=where,
                     encoder=encoder.fingerprint,
@@ -300,6 +325,7 @@ class Gallery:
         k: int = 10,
         granularity: Granularity = "both",
         order: Order = "asymmetric",
+        verify: int = 0,
         min_score: float = 0.0,
         where: str | None = None,
         encoder: str | None = None,
@@ -313,6 +339,8 @@ class Gallery:
             granularity: compare with `"whole"` pictures, with the best `"part"` of each, or with `"both"`.
             order: `"asymmetric"` orders by how sure the query is of its bits, of ten times as many candidates
                 as are asked for; `"hamming"` by codes alone, which is exact.
+            verify: how many of the best are read again, to see whether local points of the query lie in them
+                alike; those where they do come forward. The question must have points.
             min_score: leave out what scores less; see `grainhash.chance`.
             where: a filter on metadata; see `docs/where.md`.
             encoder: fingerprint of the encoder that made the question.
@@ -322,13 +350,26 @@ class Gallery:
 
         Raises:
             WhereError: the filter does not parse.
-            InputError: `k`, `granularity`, `order` or `min_score` makes no sense here.
+            InputError: `k`, `granularity`, `order`, `verify` or `min_score` makes no sense here.
+            MissingExtra: points are to be matched, and OpenCV is not installed.
             EncoderMismatch: by now the gallery has codes of another encoder than `encoder`.
         """
-        self._check_question(k, granularity, order, min_score)
+        self._check_question(k, granularity, order, min_score, verify)
+        if verify and question.points is None:
+            raise InputError("the question has no points to match; make it by Encoder.ask(..., points='map')")
         codes = question.codes
         asked = Question(codes, question.projections if order == "asymmetric" else None)
-        return self._answer(asked, question.boxes, k, granularity, min_score, where, encoder)
+        found = self._answer(asked, question.boxes, max(k, verify), granularity, where, encoder)
+        hits, stages = found.hits, found.stages
+        if verify and question.points is not None:
+            started = perf_counter()
+            best, others = hits[:verify], hits[verify:]
+            hits = verified(best, question.points, question.boxes[0], self._encoder, len(self))
+            hits = sorted([*hits, *others], key=lambda hit: (hit.false_matches, hit.id))
+            n_matched = sum(hit.match is not None for hit in hits)
+            what = f"{len(question.points)} {question.points.kind} points with those of the best {len(best)}"
+            stages.append(Stage("verify", what, n_matched, perf_counter() - started))
+        return Found([hit for hit in hits[:k] if hit.score >= min_score], stages)
 
     def search_code(
         self,
@@ -346,7 +387,8 @@ class Gallery:
             EncoderMismatch: by now the gallery has codes of another encoder than `encoder`.
         """
         self._check_question(k, granularity, "hamming", min_score)
-        return self._answer(Question(code[None]), [WHOLE], k, granularity, min_score, where, encoder).hits
+        found = self._answer(Question(code[None]), [WHOLE], k, granularity, where, encoder)
+        return [hit for hit in found.hits if hit.score >= min_score]
 
     def _answer(
         self,
@@ -354,7 +396,6 @@ class Gallery:
         boxes: list[Box],
         k: int,
         granularity: Granularity,
-        min_score: float,
         where: str | None,
         encoder: str | None,
     ) -> Found:
@@ -369,18 +410,22 @@ class Gallery:
                 self._store.check_encoder(encoder)
             ranking = rank(wholes, regions, question, k, granularity, allow=allow)
             started = perf_counter()
-            hits = [hit for hit in self._hits(ranking, boxes) if hit.score >= min_score]
+            hits = self._hits(ranking, boxes)
             stages += ranking.stages
             stages.append(Stage("read", "paths, boxes and metadata", len(hits), perf_counter() - started))
             return Found(hits, stages)
 
-    def _check_question(self, k: int, granularity: str, order: str, min_score: float) -> None:
+    def _check_question(
+        self, k: int, granularity: str, order: str, min_score: float, verify: int = 0
+    ) -> None:
         if not 0 <= k <= MAX_K:
             raise InputError(f"k = {k}: ask for 0 to {MAX_K} pictures")
         if granularity not in get_args(Granularity):
             raise InputError(f"granularity {granularity!r}: choose whole, part or both")
         if order not in get_args(Order):
             raise InputError(f"order {order!r}: choose asymmetric or hamming")
+        if not 0 <= verify <= MAX_VERIFIED:
+            raise InputError(f"verify = {verify}: match the points of 0 to {MAX_VERIFIED} pictures")
         if not 0 <= min_score <= 1:
             raise InputError(f"min_score = {min_score}: a score is from 0 to 1")
         if granularity == "part" and not self._encoder.granules.has_regions:

@@ -62,6 +62,11 @@ class Answer:
 
 def reason(hit: Hit, n_bits: int) -> str:
     """Say why a hit is one: `a part matched: 31 of 256 bits differ; the whole differs by 92`."""
+    why = _reason_of_codes(hit, n_bits)
+    return why if hit.match is None else f"{hit.match.n_places} points match; {why}"
+
+
+def _reason_of_codes(hit: Hit, n_bits: int) -> str:
     if hit.box == WHOLE:
         if hit.part_distance is None:
             return f"the whole matched: {hit.distance} of {n_bits} bits differ"
@@ -81,8 +86,9 @@ def to_json(answer: Answer) -> dict[str, Any]:
     `n_pictures`, `seconds` (an object of stages), `plan` (a list of what each step of the search did: `name`,
     `what`, `n` pictures that came out of it, `seconds`) and `hits`, best first, each with `rank` (from 1),
     `id`, `uri`, `score` (0..1), `false_matches`, `distance`, `whole_distance`, `part_distance` (null where
-    the picture has no regions), `box`, `query_box`, `width`, `height` and `meta`. Distances are in bits; a
-    box is `[x0, y0, x1, y1]` as fractions.
+    the picture has no regions), `box`, `query_box`, `width`, `height`, `meta` and `points` (null where no
+    local points were looked for or none match; else `places`, how many match, and `outline`, a polygon in the
+    hit). Distances are in bits; a box is `[x0, y0, x1, y1]`, a point `[x, y]`, as fractions.
     """
     return {
         "query": answer.query,
@@ -108,6 +114,8 @@ def to_json(answer: Answer) -> dict[str, Any]:
                 "width": hit.width,
                 "height": hit.height,
                 "meta": dict(hit.meta),
+                "points": hit.match
+                and {"places": hit.match.n_places, "outline": hit.match.outline.round(4).tolist()},
             }
             for rank, hit in enumerate(answer.hits, 1)
         ],

@@ -19,6 +19,9 @@ Granularity = Literal["whole", "part", "both"]
 Order = Literal["asymmetric", "hamming"]
 """What candidates are ordered by: how sure the query is of the bits that differ, or how many differ."""
 
+PointKind = Literal["map", "orb", "sift"]
+"""What local points are found and described by; see `grainhash.encoder.points`."""
+
 Codes = NDArray[np.uint8]
 """Packed codes, `(n, n_bits / 8)`; see `grainhash.codes` for the bit order."""
 
@@ -110,6 +113,51 @@ class PictureCodes:
     """`(n_regions, 4)`, one box a region."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Points:
+    """The local granules of one picture: points, each with a binary descriptor."""
+
+    places: NDArray[np.float64]
+    """`(n, 2)`: x and y as fractions of width and height."""
+    codes: Codes
+    """`(n, n_bytes)`: the descriptors."""
+    width: int
+    """Of the picture, in pixels."""
+    height: int
+    kind: PointKind
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def within(self, outer: Box) -> Points:
+        """The points of the part `outer` of a picture, as points of that picture."""
+        size = np.array([outer.x1 - outer.x0, outer.y1 - outer.y0])
+        width, height = round(self.width / size[0]), round(self.height / size[1])
+        return Points(self.places * size + (outer.x0, outer.y0), self.codes, width, height, self.kind)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Match:
+    """Points of a query that lie in a hit as one affine map says; see `grainhash.geometry`."""
+
+    query: NDArray[np.float64]
+    """`(n, 2)`: their places in the query, as fractions of its width and height."""
+    hit: NDArray[np.float64]
+    """`(n, 2)`: the places in the hit of the points they match."""
+    outline: NDArray[np.float64]
+    """`(n_corners, 2)`: a convex polygon, where in the hit what was asked for is, as far as it is there."""
+    n_places: int
+    """Matched places that are apart from each other in both pictures."""
+    log_expected: float
+    """Natural logarithm of how many matches as good to expect by chance of one unrelated picture."""
+
+    @property
+    def box(self) -> Box:
+        """What bounds the outline."""
+        (x0, y0), (x1, y1) = self.outline.min(axis=0).tolist(), self.outline.max(axis=0).tolist()
+        return Box(x0, y0, x1, y1)
+
+
 @dataclass(frozen=True, slots=True)
 class File:
     """A file as a folder walk sees it; two looks at an unchanged file are equal."""
@@ -148,6 +196,8 @@ class Hit:
     width: int
     height: int
     meta: Mapping[str, Any] = field(default_factory=dict)
+    match: Match | None = None
+    """The local points that match, where these were looked for and found."""
 
 
 @dataclass(slots=True)

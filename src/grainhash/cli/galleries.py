@@ -49,6 +49,14 @@ class Order(StrEnum):
     hamming = "hamming"
 
 
+class Points(StrEnum):
+    """The choices of `--points`."""
+
+    map = "map"
+    orb = "orb"
+    sift = "sift"
+
+
 MAX_PARTS = 100
 PARTS_AUTO = 6
 """Parts of a query that `--parts auto` looks for, at most."""
@@ -176,6 +184,15 @@ def search(
             help="asymmetric: by how sure the query is of the bits that differ; hamming: by their number."
         ),
     ] = Order.asymmetric,
+    verify: Annotated[
+        int,
+        typer.Option(
+            min=0, max=1000, help="Match local points with those of so many of the best, read again."
+        ),
+    ] = 0,
+    points: Annotated[
+        Points, typer.Option(help="What they are found by: the network's feature map, ORB or SIFT.")
+    ] = Points.map,
     min_score: Annotated[
         float,
         typer.Option(min=0, max=1, help="Only hits of this score: .9 expects .11 chance matches as good."),
@@ -206,13 +223,16 @@ def search(
         opened.refresh()
         started = perf_counter()
         encoder = opened.encoder
-        question = encoder.ask(image, region=box, parts=_n_parts(parts))
+        question = encoder.ask(
+            image, region=box, parts=_n_parts(parts), points=points.value if verify else None
+        )
         encoded = perf_counter()
         found = opened.find(
             question,
             k=k,
             granularity=by.value,
             order=order.value,
+            verify=verify,
             min_score=min_score,
             where=where,
             encoder=encoder.fingerprint,

@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainhash.codes import pack
-from grainhash.encoder.granules import RESAMPLING, GranuleSettings, as_boxes, as_rows, cut, on_steps
+from grainhash.encoder.granules import RESAMPLING, GranuleSettings, Grid, as_boxes, as_rows, cut, on_steps
 from grainhash.encoder.network import Features as Outputs
 from grainhash.encoder.network import Network, NetworkSpec, load_network
+from grainhash.encoder.points import CORNER_SIDE, corner_points, map_points
 from grainhash.encoder.proposals import propose, without_likenesses
 from grainhash.errors import EncoderError
 from grainhash.features.parts import Part, outputs_of, parse_parts
@@ -30,10 +31,16 @@ from grainhash.files import whole_file
 from grainhash.hashing.function import HashFunction
 from grainhash.images import DEFAULT_LIMITS, Limits, Picture, Source, decode
 from grainhash.metadata import picture_metadata
-from grainhash.types import WHOLE, Box, Codes, PictureCodes
+from grainhash.types import WHOLE, Box, Codes, PictureCodes, PointKind, Points
 
 FORMAT_VERSION = 1
 DEFAULT_FOLDER = Path(__file__).parent / "default"
+
+POINT_TILE = 0.6
+"""Local points are found on the map of the whole, and on those of 2 x 2 tiles of this side."""
+
+POINT_PROPOSALS = 8
+"""Those of a query on regions as well, at most so many: it may have what is looked for in a small part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,9 @@ class Asked:
     """Of each part, in the whole picture."""
     projections: NDArray[np.float64]
     """`(n_parts, n_bits)`: the real numbers whose signs are the bits."""
+
+    points: Points | None = None
+    """Of what is asked for, where they are to be matched."""
 
     @property
     def codes(self) -> Codes:
@@ -176,7 +186,8 @@ class Encoder:
         if _sha256(path) != self.config.network_sha256:
             raise EncoderError(f"{path}: not the network that encoder.json was written for")
         outputs = outputs_of(self._parts)
-        one_of = _activations(outputs) if self.granules.proposals else ()
+        maps = _activations(outputs)  # on the way to the other outputs, as a rule
+        one_of = maps if self.granules.proposals or not set(maps) & set(outputs) else ()
         return load_network(
             path, spec=self.config.network, outputs=outputs, one_of=one_of, runtime=self.runtime
         )
@@ -290,27 +301,96 @@ class Encoder:
         code: Codes = self.hash_function.encode(self.features(pixels))[0]
         return code
 
-    def ask(self, source: Source, *, region: Box = WHOLE, parts: int = 0, name: str | None = None) -> Asked:
+    def ask(
+        self,
+        source: Source,
+        *,
+        region: Box = WHOLE,
+        parts: int = 0,
+        points: PointKind | None = None,
+        name: str | None = None,
+    ) -> Asked:
         """What a query looks like to the hash function: a picture or a part of it, and salient parts of that.
 
         Args:
             source: the picture.
             region: the part of it that is asked for.
             parts: how many boxes that fit things inside `region` are asked for too, at most.
+            points: find its local points too, by this.
             name: how errors call the picture.
+
+        Raises:
+            PictureError: unreadable, damaged, or too large.
+            EncoderError: points of a feature map, and the network gives none.
+            MissingExtra: points of OpenCV's, which is not installed.
         """
         picture = decode(source, min_side=self._min_side(region), name=name, limits=self.limits)
         size = self.config.network.input_size
         whole = cut(picture.rgb, [region], size)
         outputs = self._outputs(whole)
         rows, boxes = self._features(whole, outputs), [region]
+        inside = _inside(picture.rgb, region) if parts or points else picture.rgb
         if parts:
-            left, top, right, bottom = (round(edge) for edge in region.pixels(*picture.rgb.shape[1::-1]))
-            inside = picture.rgb[top : max(bottom, top + 1), left : max(right, left + 1)]
             found = propose(inside, _activations_of(outputs, 0), parts)
             boxes += [box.within(region) for box in as_boxes(on_steps(found))]
             rows = np.concatenate([rows, self.features(cut(picture.rgb, boxes[1:], size))])
-        return Asked(boxes, self.hash_function.project(rows))
+        of_points = (
+            None if points is None else self._points(inside, points, (), POINT_PROPOSALS).within(region)
+        )
+        return Asked(boxes, self.hash_function.project(rows), of_points)
+
+    def points(
+        self,
+        source: Source,
+        kind: PointKind = "map",
+        *,
+        boxes: Sequence[Box] = (),
+        name: str | None = None,
+    ) -> Points:
+        """The local points of a picture, to match those of a query with.
+
+        Args:
+            source: the picture.
+            kind: what they are found and described by.
+            boxes: parts to look at more closely, for points of a feature map.
+            name: how errors call the picture.
+
+        Raises:
+            PictureError: unreadable, damaged, or too large.
+            EncoderError: points of a feature map, and the network gives none.
+            MissingExtra: points of OpenCV's, which is not installed.
+        """
+        smallest = math.ceil(self.config.network.input_size / POINT_TILE)
+        least = smallest if kind == "map" else CORNER_SIDE
+        picture = decode(source, min_side=least, name=name, limits=self.limits)
+        return self._points(picture.rgb, kind, boxes, n_proposals=0)
+
+    def _points(
+        self, rgb: NDArray[np.uint8], kind: PointKind, given: Sequence[Box], n_proposals: int
+    ) -> Points:
+        if kind != "map":
+            return corner_points(rgb, kind)
+        height, width = rgb.shape[:2]
+        size = self.config.network.input_size
+        tiles = GranuleSettings((Grid(2, POINT_TILE),), 0).tiles(width, height)
+        further = without_likenesses(as_rows(given), len(given), taken=tiles)
+        boxes = np.concatenate([as_rows([WHOLE]), tiles, further])
+        maps = self._activations(cut(rgb, as_boxes(boxes), size))
+        if n_proposals:
+            proposed = propose(rgb, maps[0], n_proposals, taken=tiles)
+            boxes = np.concatenate([boxes, proposed])
+            maps = np.concatenate([maps, self._activations(cut(rgb, as_boxes(proposed), size))])
+        return map_points(maps, boxes, width, height)
+
+    def _activations(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The feature map of each granule, `(n, channels, rows, columns)`."""
+        outputs = self._outputs(pixels)
+        for output in _activations(outputs):
+            if output in outputs:
+                return outputs[output]
+        raise EncoderError(
+            f"{self.folder}: the network gives no feature map to find points on; choose orb or sift"
+        )
 
     def _min_side(self, region: Box = WHOLE) -> int:
         """Pixels to decode a side to, so that no granule is enlarged that need not be.
@@ -379,6 +459,12 @@ def _activations(outputs: Iterable[str]) -> list[str]:
     """Feature maps that proposals are read from, the finer one first, of the network that gives `outputs`."""
     network = next((name.rpartition(".")[0] for name in outputs), "")
     return [f"{network}.{name}" if network else name for name in ("mid", "map")]
+
+
+def _inside(rgb: NDArray[np.uint8], region: Box) -> NDArray[np.uint8]:
+    """The pixels of a part of a picture, one at least."""
+    left, top, right, bottom = (round(edge) for edge in region.pixels(*rgb.shape[1::-1]))
+    return rgb[top : max(bottom, top + 1), left : max(right, left + 1)]
 
 
 def _activations_of(outputs: Outputs, row: int) -> NDArray[np.float32] | None:

@@ -51,13 +51,18 @@ def root_sift(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     Raises:
         MissingExtra: OpenCV is not installed.
     """
-    cv2 = _import_cv2()
+    cv2 = import_cv2()
     grey = Image.fromarray(picture).convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     places = np.arange(STEP, SIDE - STEP + 1, STEP, dtype=np.float32)
     points = [cv2.KeyPoint(float(x), float(y), size, 0.0) for size in SIZES for y in places for x in places]
     _, found = cv2.SIFT_create().compute(np.asarray(grey), points)
-    sums = found.sum(axis=1, keepdims=True)
-    return np.asarray(np.sqrt(found / np.maximum(sums, 1.0))[sums[:, 0] > 0], np.float32)
+    return root(found[found.any(axis=1)])
+
+
+def root(descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """RootSIFT of SIFT's descriptors `(n, 128)`."""
+    sums = descriptors.sum(axis=1, keepdims=True)
+    return np.asarray(np.sqrt(descriptors / np.maximum(sums, 1.0)), np.float32)
 
 
 def _vlad(descriptors: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -75,7 +80,12 @@ def _codebook() -> NDArray[np.float32]:
     return np.asarray(np.load(CODEBOOK, allow_pickle=False), np.float32)
 
 
-def _import_cv2() -> Any:
+def import_cv2() -> Any:
+    """OpenCV.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
     try:
         import cv2
     except ImportError:

@@ -1,0 +1,67 @@
+"""Local verification, the last step of a search: do the points of the query lie in the best hits alike?
+
+The points of a hit are found in its file when they are asked for; a gallery keeps none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from math import exp
+from pathlib import Path
+
+from grainhash.chance import score_of
+from grainhash.encoder.encoder import Encoder
+from grainhash.encoder.pipeline import in_order, one_core_each
+from grainhash.errors import PictureError
+from grainhash.geometry import verify
+from grainhash.types import WHOLE, Box, Hit, Match, Points
+
+
+def verified(
+    hits: Sequence[Hit], points: Points, region: Box, encoder: Encoder, n_pictures: int
+) -> list[Hit]:
+    """The hits, those whose points match with the match, in the order of what to expect by chance.
+
+    Such a hit expects as many false matches as the likelier of its codes and its points: a match of points
+    only ever brings a hit forward. Its box bounds the outline, where the points alone tell enough. A hit
+    whose file cannot be read stays as it is.
+
+    Args:
+        hits: the best by their codes.
+        points: of the query.
+        region: the part of the query that is asked for.
+        encoder: finds the hits' points.
+        n_pictures: searched: each has the chance to match.
+
+    Raises:
+        MissingExtra: OpenCV is not installed.
+    """
+
+    def match(some: list[Hit]) -> list[Match | None]:
+        return [_match(hit, points, region, encoder) for hit in some]
+
+    with one_core_each(encoder), closing(in_order(match, hits, 1)) as chunks:
+        matches = [match for chunk in chunks for match in chunk]
+    better = [
+        hit if match is None else _with(hit, match, n_pictures)
+        for hit, match in zip(hits, matches, strict=True)
+    ]
+    return sorted(better, key=lambda hit: (hit.false_matches, hit.id))
+
+
+def _match(hit: Hit, points: Points, region: Box, encoder: Encoder) -> Match | None:
+    try:
+        boxes = [] if hit.box == WHOLE else [hit.box]
+        found = encoder.points(Path(hit.uri), points.kind, boxes=boxes)
+    except PictureError:
+        return None
+    return verify(points, found, region)
+
+
+def _with(hit: Hit, match: Match, n_pictures: int) -> Hit:
+    expected = n_pictures * exp(match.log_expected)
+    least = min(expected, hit.false_matches)
+    box = match.box if expected < 1 else hit.box
+    return replace(hit, match=match, box=box, false_matches=least, score=score_of(least))
