@@ -360,7 +360,7 @@ def test_bytes_are_those_of_a_gallery(tiles: Path, tmp_path: Path):
     assert stored.codes == granules.n_usual * 32 == 544
     assert stored.memory == 544 + 16
     with_codes_of_32 = cost.storage(known, granules, 32, 9)
-    assert stored.disk - with_codes_of_32.disk == pytest.approx(17 * 28, rel=0.25)  # pages round it
+    assert stored.disk - with_codes_of_32.disk == pytest.approx(17 * 28, rel=0.35)  # whole rows a page
     assert stored.disk > 544 + 16 * 8 + 64 + len(known[0].uri)
     only_whole = cost.storage(known, WHOLE_ONLY, 256, 30_000)
     assert only_whole.codes == 32
