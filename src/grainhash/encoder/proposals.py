@@ -214,9 +214,8 @@ class _Edges:
     def of(cls, rgb: NDArray[np.uint8]) -> _Edges | None:
         """The edges of a picture; `None` if it has none."""
         small = Image.fromarray(rgb).resize((SIGHT, SIGHT), Image.Resampling.BOX, reducing_gap=2.0)
-        seen = np.asarray(small.convert("YCbCr"), np.int16)
-        across = np.abs(np.diff(seen, axis=1)).sum(axis=2).astype(np.float32)
-        down = np.abs(np.diff(seen, axis=0)).sum(axis=2).astype(np.float32).T
+        seen = np.asarray(small.convert("YCbCr"), np.int16).transpose(2, 0, 1)
+        across, down = (_gradient(np.ascontiguousarray(planes)) for planes in (seen, seen.swapaxes(1, 2)))
         if not (across.any() or down.any()):
             return None
         return cls(_sides(across), _sides(down))
@@ -238,16 +237,25 @@ class _Edges:
         return moved
 
 
+def _gradient(planes: NDArray[np.int16]) -> NDArray[np.float32]:
+    """Differences between neighbours in a row, over all `(channels, SIGHT, SIGHT)`: `(SIGHT, SIGHT - 1)`."""
+    gradient: NDArray[np.float32] = np.abs(np.diff(planes)).sum(axis=0, dtype=np.int16).astype(np.float32)
+    return gradient
+
+
 def _sides(gradient: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Tables of one direction, from the gradient `(SIGHT, SIGHT - 1)` across it."""
     strength = np.minimum(gradient / max(float(gradient.mean()) * STRONG, 1e-6), 1.0)
     along = np.zeros((LATTICE + 1, SIGHT + 1), np.float32)
     along[1:, 1:SIGHT] = strength.reshape(LATTICE, CELL, SIGHT - 1).sum(axis=1).cumsum(axis=0)
     lines = np.arange(0, SIGHT + 1, CELL)[:, None] + np.arange(-REACH, REACH + 1)
-    near = along[:, np.clip(lines, 0, SIGHT)].transpose(1, 0, 2)  # (line, cell, shift)
-    sums = near[:, None, :, :] - near[:, :, None, :]  # (line, first cell, last cell, shift)
-    shifts = sums.argmax(axis=3)
-    best = np.take_along_axis(sums, shifts[..., None], axis=3)[..., 0]
+    near = along[:, np.clip(lines, 0, SIGHT)].transpose(2, 1, 0)  # (shift, line, cell)
+    best = np.full((len(lines), LATTICE + 1, LATTICE + 1), -np.inf, np.float32)
+    shifts = np.zeros(best.shape, np.int64)
+    for shift, sums in enumerate(np.ascontiguousarray(near)):
+        over_cells = sums[:, None, :] - sums[:, :, None]  # (line, first cell, last cell)
+        shifts[over_cells > best] = shift
+        np.maximum(best, over_cells, out=best)
     length = CELL * np.maximum(np.arange(LATTICE + 1) - np.arange(LATTICE + 1)[:, None], 1)
     shares = np.maximum(best, 0) / length
     moves = shifts - REACH
