@@ -255,7 +255,7 @@ def test_numbers_are_those_of_the_benchmarks(name: str):
             )
 
 
-@pytest.mark.parametrize("parts", ["hamming_parts", "quality_parts"])
+@pytest.mark.parametrize("parts", ["granularity_parts", "hamming_parts", "quality_parts"])
 def test_a_page_of_figures_is_that_of_its_results(parts: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     page = import_module(f"{parts}.page").PAGE

@@ -7,7 +7,7 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ class Question:
     """Where in the one right picture it is."""
     alike: frozenset[str] | None = None
     """Files that show the same kind of thing: all else is a false match. `None` where nobody knows."""
+    label: str | None = None
+    """The class asked for, where the mean over classes is wanted, too."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Task:
     questions: list[Question]
     search: Mapping[str, Any] = field(default_factory=dict)
     """Options of the search that it takes."""
+    boxes: Mapping[str, Sequence[Box]] = field(default_factory=dict)
+    """Of the things in a picture, by the file's name, drawn by people."""
 
 
 def scenes(*, quick: bool) -> Task | None:
@@ -65,7 +69,7 @@ def scenes(*, quick: bool) -> Task | None:
     if not SCENES.exists():
         print(f"scenes: not measured, there is no {SCENES.name} on this machine")
         return None
-    n = 120 if quick else 1000
+    n = 80 if quick else 1000
     out = BUILD / f"scenes-{n}"
     if not (out / "truth.json").exists():
         out.mkdir(parents=True, exist_ok=True)
@@ -88,7 +92,7 @@ def scenes(*, quick: bool) -> Task | None:
             right = frozenset([scene["file"]])
             box, alike = Box(*scene["box"]), frozenset(by_label[query["label"]])
             questions.append(Question("instance", data, WHOLE, right, box=box, alike=alike))
-    return Task("scenes", out / "scenes", questions[:: 8 if quick else 1])
+    return Task("scenes", out / "scenes", questions[:: 7 if quick else 1])
 
 
 def objects(*, quick: bool) -> Task | None:
@@ -96,16 +100,18 @@ def objects(*, quick: bool) -> Task | None:
     rows = _rows("coco_mini")
     if rows is None:
         return None
-    folder = _written("objects", {row["file"]: row["image"] for row in rows})
+    rows = rows[: 60 if quick else None]
+    folder = _written(f"objects-{len(rows)}", {row["file"]: row["image"] for row in rows})
     having: dict[str, set[str]] = {}
     for row in rows:
         for thing in row["objects"]:
             having.setdefault(thing["label"], set()).add(row["file"])
     rng = random.Random(0)
-    questions = []
+    questions, drawn = [], {}
     for row in rows:
         sides = row["width"], row["height"]
         boxes = [(thing["label"], _fractions(thing["box"], *sides)) for thing in row["objects"]]
+        drawn[Path(row["file"]).name] = [box for _, box in boxes if box is not None]
         asked = [
             (label, box)
             for label, box in boxes
@@ -113,8 +119,9 @@ def objects(*, quick: bool) -> Task | None:
         ]
         for label, box in rng.sample(asked, min(OBJECTS_A_PICTURE, len(asked))):
             relevant = frozenset(having[label] - {row["file"]})
-            questions.append(Question("object", row["image"], box, relevant, itself=row["file"]))
-    return Task("objects", folder, questions[:: 20 if quick else 1])
+            question = Question("object", row["image"], box, relevant, itself=row["file"], label=label)
+            questions.append(question)
+    return Task("objects", folder, questions[:: 3 if quick else 1], boxes=drawn)
 
 
 def copies(*, quick: bool) -> Task | None:
@@ -122,10 +129,11 @@ def copies(*, quick: bool) -> Task | None:
     rows, hosts = _rows("flickr8k_1k"), _rows("coco_mini")
     if rows is None or hosts is None:
         return None
-    files = {row["file"]: row["image"] for row in rows[: 150 if quick else None]}
+    files = {row["file"]: row["image"] for row in rows[: 70 if quick else None]}
     folder = _written(f"copies-{len(files)}", files)
     rng = random.Random(COPIES_SEED)
-    chosen = rng.sample(sorted(files), 5 if quick else COPIED)
+    held_out = sorted(row["file"] for row in rows if row["split"] == "test" and row["file"] in files)
+    chosen = rng.sample(held_out, 5 if quick else COPIED)
     questions = []
     for name in chosen:
         picture = Image.open(io.BytesIO(files[name])).convert("RGB")
@@ -133,6 +141,31 @@ def copies(*, quick: bool) -> Task | None:
             other = Image.open(io.BytesIO(rng.choice(hosts)["image"])).convert("RGB")
             questions.append(Question(kind, _jpeg(*change(picture, other, rng)), WHOLE, frozenset([name])))
     return Task("copies", folder, questions, {"parts": QUERY_PARTS})
+
+
+def classes(*, quick: bool) -> Task | None:
+    """Caltech-101: whole pictures ask for the others of their class."""
+    rows = _rows("caltech101")
+    if rows is None:
+        return None
+    searched = [row for row in rows if row["split"] == "database"][:: 40 if quick else 1]
+    named = {f"{number:04d}.jpg": row for number, row in enumerate(searched)}
+    folder = _written(f"classes-{len(named)}", {name: row["image"] for name, row in named.items()})
+    of_label: dict[str, set[str]] = {}
+    for name, row in named.items():
+        of_label.setdefault(row["label"], set()).add(name)
+    asking = [row for row in rows if row["split"] == "query" and row["label"] in of_label]
+    questions = [
+        Question("class", row["image"], WHOLE, frozenset(of_label[row["label"]]))
+        for row in asking[:: 80 if quick else 1]
+    ]
+    return Task("classes", folder, questions)
+
+
+def pictures_of(name: str) -> list[bytes] | None:
+    """The pictures of one file of the evaluation data, if that is here."""
+    rows = _rows(name)
+    return None if rows is None else [row["image"] for row in rows]
 
 
 def _crop(picture: Image.Image, other: Image.Image, rng: random.Random) -> tuple[Image.Image, int]:
