@@ -273,12 +273,12 @@ def _facts(title: str, facts: Sequence[tuple[str, str]]) -> Image.Image:
 
 def _scale() -> Image.Image:
     """What the colours of heat maps mean."""
-    row = Image.new("RGBA", (PAIR, 16))
+    row = Image.new("RGBA", (PAIR, 20))
     draw = ImageDraw.Draw(row)
     left, length = PAIR // 2 - 150, 300
-    row.paste(_coloured(np.tile(np.linspace(0, 1, length), (12, 1)), HEAT), (left, 2))
-    draw.text((left - 12, 8), "against the match", SOFT, font=_font(15), anchor="rm")
-    draw.text((left + length + 12, 8), "for the match", SOFT, font=_font(15), anchor="lm")
+    row.paste(_coloured(np.tile(np.linspace(0, 1, length), (12, 1)), HEAT), (left, 4))
+    draw.text((left - 12, 10), "against the match", SOFT, font=_font(15), anchor="rm")
+    draw.text((left + length + 12, 10), "for the match", SOFT, font=_font(15), anchor="lm")
     return row
 
 
