@@ -1,13 +1,35 @@
 from __future__ import annotations
 
+import io
+import json
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from grainhash import Box, Gallery
+from grainhash.cli import main
 from grainhash.encoder.granules import cut
-from grainhash.explain import agreement, explain, shares
+from grainhash.errors import BoxError, GalleryError, InputError, PictureDamaged, PictureUnreadable
+from grainhash.explain import Explanation, Side, agreement, explain, shares
+from grainhash.explain_report import (
+    ACCENT,
+    AGREE,
+    GAP,
+    HEAT,
+    HEIGHT,
+    MARGIN,
+    METHODS,
+    PAIR,
+    WIDTH,
+    _coloured,
+    html_page,
+    png,
+)
 from grainhash.hashing.function import Affine, HashFunction, L2Norm, Tanh
+from grainhash.types import WHOLE
 
 PART = Box(0.25, 0.25, 0.85, 0.85)
 
@@ -160,3 +182,179 @@ def test_hiding_what_is_shown_costs_more_than_hiding_as_much_elsewhere(photograp
     top, elsewhere, bottom = np.mean(rows, axis=0)
     assert top > 2 * max(elsewhere, bottom)
     assert np.mean([a > b for a, b, _ in rows]) > 2 / 3
+
+
+# What cannot be explained, or barely
+
+
+def test_a_picture_of_one_colour_has_no_core(photographs, encoder, bent):
+    plain = np.full((60, 80, 3), 90, np.uint8)
+    hidden = explain(bent, plain, pixels(photographs / "things/coffee.png"))
+    assert hidden.query.core() is None
+    assert not hidden.query.heat.any()
+    exact = explain(encoder, plain, plain)
+    assert (exact.distance, exact.method) == (0, "exact")
+    assert np.isfinite(exact.hit.heat).all()
+    for found in (hidden, exact):
+        assert Image.open(io.BytesIO(png(found))).mode == "RGB"
+
+
+def test_the_core_is_the_fewest_cells_and_the_box_around_them(encoder):
+    side = Side(np.zeros((4, 4, 3), np.uint8), Box(0.5, 0, 1, 1), np.zeros(8), np.zeros((2, 4)), None)
+    side.heat[:] = [[1, 6, -9, 0], [1, 3, 1, 0]]
+    assert side.core() == (1 / 8, Box(0.625, 0, 0.75, 0.5))
+    assert side.core(0.75) == (2 / 8, Box(0.625, 0, 0.75, 1))
+
+
+def test_a_box_of_no_area_is_refused(full, cat):
+    with pytest.raises(BoxError):
+        full.explain(cat, 1, region=Box(0.5, 0.5, 0.5, 1))
+
+
+# Of a gallery
+
+
+@pytest.mark.parametrize("parts", [0, 3])
+def test_a_gallery_explains_what_its_search_finds(full, photographs, cat, parts):
+    for hit in full.search(cat, parts=parts, k=3):
+        for what in (hit.id, hit.uri):
+            found = full.explain(cat, what, parts=parts)
+            assert found.found is not None
+            assert replace(found.found, false_matches=0) == replace(hit, false_matches=0)
+            assert found.found.false_matches == pytest.approx(hit.false_matches, rel=1e-9)
+            assert (found.query.box, found.hit.box) == (hit.query_box, hit.box)
+
+
+def test_the_heat_lies_on_the_thing(full, photographs, cat):
+    """The cat's face is in the left of the photograph, and what agrees is in the face."""
+    found = full.explain(cat, photographs / "animals/chelsea.png")
+    assert found.method == "exact"
+    share, box = found.hit.core()
+    assert share < 0.45
+    face = Box(90 / 451, 20 / 300, 330 / 451, 240 / 300)
+    middle = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
+    assert face.x0 < middle[0] < face.x1
+    assert face.y0 < middle[1] < face.y1
+
+
+def test_a_region_is_what_is_explained(full, photographs):
+    path, region = photographs / "things/coffee.png", Box(0.4, 0.4, 1, 1)
+    found = full.explain(path, path, region=region)
+    assert (found.query.box, found.distance) == (region, 0)
+    assert found.agree.all()
+
+
+def test_what_is_not_one_picture_of_the_gallery_is_refused(full, photographs, cat):
+    for hit in (cat, 999, -1, "nowhere.jpg"):
+        with pytest.raises(InputError, match="not in the gallery; name one picture"):
+            full.explain(cat, hit)
+    with pytest.raises(InputError, match="18 pictures of the gallery"):
+        full.explain(cat, photographs)
+
+
+def test_a_picture_that_cannot_be_read_or_has_changed_is_one_clear_error(photos, tmp_path, encoder, cat):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    with Gallery.open(tmp_path / "gallery", create=True, encoder=encoder) as gallery:
+        gallery.index(photos)
+        with pytest.raises(PictureUnreadable):
+            gallery.explain(tmp_path / "gone.jpg", 1)
+        with pytest.raises(PictureDamaged, match="broken"):
+            gallery.explain(broken, 1)
+        chelsea = photos / "animals/chelsea.png"
+        chelsea.write_bytes((photos / "things/coffee.png").read_bytes())
+        with pytest.raises(GalleryError, match=r"chelsea.png: changed since .* grainhash add"):
+            gallery.explain(cat, chelsea)
+        chelsea.unlink()
+        with pytest.raises(PictureUnreadable, match=r"chelsea.png"):
+            gallery.explain(cat, chelsea)
+
+
+# How it looks
+
+
+def test_the_picture_shows_both_and_their_bits(full, photographs, cat):
+    found = full.explain(cat, photographs / "animals/chelsea.png")
+    image = Image.open(io.BytesIO(png(found, names=("漢字.jpg", "a/" + 90 * "b" + ".png"))))
+    assert (image.format, image.mode, image.width) == ("PNG", "RGB", PAIR + 2 * MARGIN)
+    colours = np.asarray(image)[-180:].reshape(-1, 3)
+    n_green, n_orange = ((colours == colour).all(axis=1).sum() for colour in (AGREE, ACCENT))
+    assert n_orange / (n_green + n_orange) == pytest.approx(found.distance / found.n_bits, rel=0.02)
+
+
+def test_lines_join_the_points_that_are_given(full, photographs, cat):
+    found = full.explain(cat, photographs / "animals/chelsea.png")
+    without, with_lines = (
+        np.asarray(Image.open(io.BytesIO(png(found, points=points)))) for points in ((), [(0.5, 0, 0.5, 1)])
+    )
+    changed = np.argwhere((without != with_lines).any(axis=2))
+    (top, left), (bottom, right) = changed.min(axis=0), changed.max(axis=0)
+    assert right - left == pytest.approx(WIDTH + GAP, abs=10)
+    assert bottom - top == pytest.approx(HEIGHT, abs=10)
+
+
+@pytest.mark.parametrize("box", [Box(0, 0, 1e-6, 1e-6), Box(0.999999, 0.999999, 1, 1), WHOLE])
+@pytest.mark.parametrize("size", [(3, 2000), (2000, 3), (1, 1)])
+def test_any_box_of_any_picture_can_be_drawn(box, size):
+    rgb = np.zeros((*size, 3), np.uint8)
+    side = Side(rgb, box, np.ones(8), np.eye(7), np.ones((7, 7)))
+    assert png(Explanation(side, side, "exact")).startswith(b"\x89PNG")
+
+
+def test_negative_shares_have_colours_of_their_own():
+    for_it, against, none = (
+        np.asarray(_coloured(np.array([[level]]), HEAT))[0, 0].astype(int) for level in (0.8, 0.2, 0.5)
+    )
+    assert for_it[0] > for_it[2]
+    assert against[2] > against[0]
+    assert none.max() < 10
+
+
+def test_the_page_needs_nothing_else_and_says_what_it_shows(full, photographs, cat, bent):
+    found = full.explain(cat, photographs / "animals/chelsea.png")
+    page = html_page(found, names=("<b>.jpg", found.found.uri))
+    assert page.count("data:image/webp;base64,") == 2
+    assert not re.search(r"""(src|href)=["'](?!data:)|url\(|<script|https?://""", page)
+    assert "prefers-color-scheme: dark" in page
+    assert "<b>" not in page
+    assert all(re.findall(r"<img [^>]*alt=\"([^\"]*)\"", page))
+    assert METHODS["exact"] in page
+    assert page.count("<i></i>") == found.n_bits - found.distance
+    assert page.count('<i class="differs"></i>') == found.distance
+    plain = np.full((60, 80, 3), 90, np.uint8)
+    assert METHODS["occlusion"] in html_page(explain(bent, plain, plain))
+
+
+def test_the_command_says_draws_and_writes(full, photographs, cat, tmp_path, capsys, monkeypatch):
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["grainhash", "explain", *map(str, arguments), "-g", str(full.path)])
+        with pytest.raises(SystemExit) as exit:
+            main()
+        return exit.value.code or 0, *capsys.readouterr()
+
+    hit = photographs / "animals/chelsea.png"
+    drawn, page = tmp_path / "why.png", tmp_path / "why.html"
+    code, out, err = run(cat, hit, "--png", drawn, "--html", page)
+    assert (code, err) == (0, "")
+    assert re.search(r"^bits +\d+ of 256 differ$", out, re.MULTILINE)
+    assert re.search(r"^heat maps +exact: ", out, re.MULTILINE)
+    assert re.search(r"half of what agrees is in \d+% of what was compared of the hit, within the box ", out)
+    assert out.splitlines()[-2:] == [f"picture: {drawn}", f"page: {page}"]
+    with Image.open(drawn) as image:
+        assert (image.format, image.mode, image.width) == ("PNG", "RGB", PAIR + 2 * MARGIN)
+    assert "chelsea.png" in page.read_text(encoding="utf-8")
+
+    code, out, _ = run(cat, 1, "--json", "--region", "0,0,1,0.9")
+    answer = json.loads(out)
+    assert list(answer) == ["query", "n_bits", "distance", "differing", "method", "hit", "sides"]
+    assert list(answer["hit"]) == ["id", "uri", "score", "false_matches"]
+    assert list(answer["sides"]["hit"]) == ["box", "heat", "core"]
+    assert (answer["sides"]["query"]["box"], answer["method"]) == ([0, 0, 1, 0.9], "exact")
+    assert len(answer["differing"]) == answer["distance"]
+    assert np.shape(answer["sides"]["hit"]["heat"]) == (7, 7)
+
+    for wrong, status in (((cat, 999), 1), ((cat, 1, "--region", "1,1,1,1"), 2), ((tmp_path / "gone", 1), 1)):
+        code, _, err = run(*wrong)
+        assert (code, err.count("\n")) == (status, 1)
+    code, _, err = run(cat, 1, "--png", tmp_path / "missing" / "why.png")
+    assert (code, "create it first" in err) == (1, True)

@@ -29,6 +29,9 @@ Method = Literal["exact", "occlusion"]
 SAME = 1e-4
 """Features are the mean of a map if they differ by no more than this share of their length."""
 
+ROUNDING = 1e-9
+"""A smaller share of the agreement is the order in which numbers were added, not a loss."""
+
 LATTICE = 7
 """Cells along each side that occlusion tells apart."""
 
@@ -193,6 +196,7 @@ def _occlusion(encoder: Encoder, pixels: Rgb, other: NDArray[np.float64]) -> Hea
         some = places[start : start + BATCH]
         hidden = np.stack([_hide(pixels, edges, down, across) for down, across in some])
         drops[start : start + BATCH] = whole - _agreements(encoder, hidden, other)
+    drops[np.abs(drops) < ROUNDING * abs(whole)] = 0.0
     heat, counts = np.zeros((LATTICE, LATTICE)), np.zeros((LATTICE, LATTICE))
     for (down, across), drop in zip(places, drops, strict=True):
         heat[down, across] += drop
