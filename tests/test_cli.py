@@ -18,7 +18,7 @@ import grainhash
 from grainhash import Box
 from grainhash.cli import app, main
 
-VERBS = ("index", "add", "remove", "search", "info", "evaluate", "train", "advise", "export")
+VERBS = ("index", "add", "remove", "search", "explain", "info", "evaluate", "train", "advise", "export")
 
 
 @pytest.fixture
@@ -118,6 +118,10 @@ def test_help_answers_without_heavy_imports():
     ("command", "proof"),
     [
         (["search", "photos/things/coffee.png", "-g", "INDEXED"], "grainhash.search"),
+        (
+            ["explain", "photos/things/coffee.png", "1", "-g", "INDEXED", "--png", "a", "--html", "b"],
+            "grainhash.explain_report",
+        ),
         (["index", "photos", "-g", "new"], "grainhash.indexing"),
         (["evaluate", "photos", "--queries", "1"], "grainhash.evaluation"),
         (

@@ -315,3 +315,17 @@ def test_the_page_on_methods_lists_every_one_where_it_belongs():
 def test_the_python_of_the_page_on_methods_runs(tmp_path: Path):
     (code,) = [content for language, content in _blocks(_read("docs/hashing.md")) if language == "python"]
     assert _run(["-c", code], tmp_path).stdout.startswith("(400, 4) {'n_bits': 32")
+
+
+# The page on parts
+
+
+def test_the_page_on_parts_runs(demo: Path):
+    """Its commands and its Python, in the folder that `make demo` leaves."""
+    text = _read("docs/parts.md")
+    for command, _ in _commands(text):
+        _run(["-m", "grainhash", *shlex.split(command)[1:]], demo)
+    (code,) = [content for language, content in _blocks(text) if language == "python"]
+    assert "bits differ; exact\nhalf of what agrees is in " in _run(["-c", code], demo).stdout
+    assert (demo / "why.png").stat().st_size > 10_000
+    assert (demo / "why.html").stat().st_size > 10_000

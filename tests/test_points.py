@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from grainhash.encoder.points import DESCRIPTOR_BITS, MAX_POINTS
 from grainhash.errors import EncoderError
-from grainhash.geometry import LEAST_PLACES, REACH, verify
+from grainhash.geometry import LEAST_PLACES, REACH, match_points
 from grainhash.types import WHOLE, Box, Points
 
 KINDS = "map", "orb", "sift"
@@ -48,8 +48,8 @@ def test_points_are_places_with_descriptors(encoder, pictures, kind):
 def test_a_picture_of_one_colour_matches_nothing(encoder, pictures, kind, size):
     plain = encoder.points(np.full((*size, 3), 90, np.uint8), kind)
     assert len(plain) <= MAX_POINTS
-    assert verify(asked(encoder, pictures["coffee"], kind), plain) is None
-    assert verify(asked(encoder, Image.new("RGB", size, (9, 90, 200)), kind), plain) is None
+    assert match_points(asked(encoder, pictures["coffee"], kind), plain) is None
+    assert match_points(asked(encoder, Image.new("RGB", size, (9, 90, 200)), kind), plain) is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -59,7 +59,7 @@ def test_a_point_lies_where_it_is_in_the_whole_picture(encoder, pictures, kind):
     points = asked(encoder, picture, kind, region)
     inside = (points.places >= [region.x0, region.y0]) & (points.places <= [region.x1, region.y1])
     assert inside.all()
-    match = verify(points, encoder.points(np.asarray(picture), kind), region)
+    match = match_points(points, encoder.points(np.asarray(picture), kind), region)
     assert match is not None
     assert match.box.iou(region) > 0.8
     assert np.abs(match.query - match.hit).max() < 3 * REACH
@@ -82,7 +82,7 @@ def test_a_turned_crop_is_found_where_it_is(encoder, pictures, kind):
         width, height = picture.size
         box = Box(0.2, 0.25, 0.9, 0.95)
         crop = picture.crop([round(edge) for edge in box.pixels(width, height)]).rotate(8, expand=False)
-        match = verify(asked(encoder, crop, kind), encoder.points(np.asarray(picture), kind))
+        match = match_points(asked(encoder, crop, kind), encoder.points(np.asarray(picture), kind))
         assert match is not None
         assert match.box.iou(box) > 0.6
         assert match.log_expected < np.log(0.1)
@@ -91,7 +91,7 @@ def test_a_turned_crop_is_found_where_it_is(encoder, pictures, kind):
 
 def test_a_mirrored_picture_matches_by_the_map(encoder, pictures):
     picture = pictures["chelsea"]
-    match = verify(asked(encoder, ImageOps.mirror(picture), "map"), encoder.points(np.asarray(picture)))
+    match = match_points(asked(encoder, ImageOps.mirror(picture), "map"), encoder.points(np.asarray(picture)))
     assert match is not None
     assert match.log_expected < np.log(1e-9)
     assert np.abs(1 - match.query[:, 0] - match.hit[:, 0]).max() < 3 * REACH
@@ -103,7 +103,7 @@ def test_unrelated_pictures_expect_a_match_as_good(encoder, pictures, kind):
     found = {name: encoder.points(np.asarray(picture), kind) for name, picture in pictures.items()}
     pairs = [(a, b) for a in found for b in found if a < b]
     assert len(pairs) == 153
-    matches = [verify(found[a], found[b]) for a, b in pairs]
+    matches = [match_points(found[a], found[b]) for a, b in pairs]
     assert min((match.log_expected for match in matches if match), default=9) > np.log(0.1)
 
 
@@ -118,7 +118,7 @@ def test_an_affine_map_between_points_is_found_among_others():
     turn, shift = np.array([[0.5, 0.1], [-0.1, 0.6]]), np.array([0.2, 0.15])
     places = np.concatenate([query.places[:60] @ turn.T + shift, strangers.places])
     hit = Points(places, np.concatenate([query.codes[:60], strangers.codes]), 500, 500, "map")
-    match = verify(query, hit)
+    match = match_points(query, hit)
     assert match is not None
     right = {tuple(place) for place in query.places[:60]}
     assert sum(tuple(place) in right for place in match.query) == 60
@@ -132,7 +132,7 @@ def test_the_outline_ends_where_the_hit_ends():
     query = scattered(80, 0)
     inside = (np.abs(query.places - 0.5) < 0.25).all(axis=1)
     hit = Points((query.places[inside] - 0.25) * 2, query.codes[inside], 400, 300, "map")
-    match = verify(query, hit)
+    match = match_points(query, hit)
     assert match is not None
     assert match.box.area > 0.98
 
@@ -143,10 +143,10 @@ def test_points_on_top_of_each_other_count_once():
     noise = np.random.default_rng(2)
     codes = noise.integers(0, 256, (60, 16), np.uint8)
     crowd = Points(query.places[rows] + noise.normal(0, 1e-4, (60, 2)), codes, 400, 300, "map")
-    match = verify(crowd, crowd)
+    match = match_points(crowd, crowd)
     assert match is None or match.n_places <= 20
     spread = scattered(60, 3)
-    apart = verify(spread, spread)
+    apart = match_points(spread, spread)
     assert apart is not None
     assert apart.n_places > 40
     assert match is None or match.log_expected > apart.log_expected
@@ -154,11 +154,11 @@ def test_points_on_top_of_each_other_count_once():
 
 @pytest.mark.parametrize("n", [0, 1, 4])
 def test_too_few_points_are_no_match(n):
-    assert verify(scattered(n, 0), scattered(n, 0)) is None
-    assert verify(scattered(n, 0), scattered(50, 0)) is None
+    assert match_points(scattered(n, 0), scattered(n, 0)) is None
+    assert match_points(scattered(n, 0), scattered(50, 0)) is None
 
 
 def test_a_picture_crushed_to_a_line_is_no_match():
     query = scattered(60, 0)
     hit = Points(query.places * [1, 0.01] + [0, 0.5], query.codes, 400, 300, "map")
-    assert verify(query, hit) is None
+    assert match_points(query, hit) is None

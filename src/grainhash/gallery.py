@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, get_args
 
+import numpy as np
+
 from grainhash.chance import score_of
 from grainhash.codecache import CodeCache
 from grainhash.encoder.encoder import Asked, Encoder
-from grainhash.errors import EncoderMismatch, GalleryFormatError, GalleryWriteError, InputError
+from grainhash.errors import (
+    EncoderMismatch,
+    GalleryError,
+    GalleryFormatError,
+    GalleryWriteError,
+    InputError,
+)
+from grainhash.explain import Explanation, explain
 from grainhash.folder import absolute, below, is_text
-from grainhash.images import Source
+from grainhash.geometry import match_points
+from grainhash.images import Source, read_bytes
 from grainhash.indexing import Indexing, IndexReport
 from grainhash.metadata import MetadataTable, check_metadata
 from grainhash.refit import refit
@@ -33,7 +44,7 @@ from grainhash.types import (
     Stage,
     silent,
 )
-from grainhash.verification import verified
+from grainhash.verification import points_of_hit, verified
 from grainhash.where import compile_where
 
 MAX_K = 1_000_000
@@ -390,6 +401,77 @@ class Gallery:
         found = self._answer(Question(code[None]), [WHOLE], k, granularity, where, encoder)
         return [hit for hit in found.hits if hit.score >= min_score]
 
+    def explain(
+        self,
+        source: Source,
+        hit: Path | str | int,
+        *,
+        region: Box = WHOLE,
+        parts: int = 0,
+        points: PointKind | None = None,
+        name: str | None = None,
+    ) -> Explanation:
+        """Say why a picture of the gallery is a hit for a query, and where in both of them.
+
+        The granules explained are those that `search` finds to match best, with its score.
+
+        Args:
+            source: the query; see `search`.
+            hit: the picture, by path or by id.
+            region: the part of the query that is looked for.
+            parts: how many boxes that fit things within that are looked for too, at most.
+            points: match local points too, found and described by this: map, orb or sift.
+            name: how errors call the query.
+
+        Raises:
+            MissingExtra: points are to be matched, and OpenCV is not installed.
+            InputError: `hit` is not one picture of the gallery.
+            PictureError: one of the two cannot be used, or is gone.
+            GalleryError: the hit's file has changed since it was indexed.
+        """
+        id = self._one(hit)
+        while True:
+            self.refresh()
+            encoder = self._encoder
+            asked = encoder.ask(source, region=region, parts=parts, points=points, name=name)
+            question = Question(asked.codes, asked.projections)
+            with suppress(EncoderMismatch):  # a refit ended since: the query needs codes of the new encoder
+                hits = self._answer(question, asked.boxes, 1, "both", None, encoder.fingerprint, only=id).hits
+                break
+        if not hits:
+            raise InputError(f"{hit}: no longer in the gallery")
+        (found,) = hits
+        content = self._content(id)
+        if asked.points is not None:
+            match = match_points(asked.points, points_of_hit(found, content, asked.points, encoder), region)
+            found = replace(found, match=match)
+        return replace(
+            explain(
+                encoder,
+                encoder.decode(source, region=region, name=name).rgb,
+                encoder.decode(content, name=found.uri).rgb,
+                query_box=found.query_box,
+                hit_box=found.box,
+            ),
+            found=found,
+        )
+
+    def _one(self, picture: Path | str | int) -> int:
+        """The id of one picture."""
+        ids = self._find(picture)
+        if len(ids) != 1:
+            what = f"{len(ids)} pictures of the gallery" if ids else "not in the gallery"
+            raise InputError(f"{picture}: {what}; name one picture by its path or id")
+        return ids.pop()
+
+    def _content(self, id: int) -> bytes:
+        """The file that the codes of a picture were made from."""
+        (row,) = self._store.pictures([id])
+        data = read_bytes(row.uri, self._encoder.limits)
+        if hashlib.sha256(data).hexdigest() != row.sha256:
+            raise GalleryError(f"{row.uri}: changed since it was indexed; run: grainhash add {row.uri}")
+        return data
+
     def _answer(
         self,
         question: Question,
@@ -398,9 +480,11 @@ class Gallery:
         granularity: Granularity,
         where: str | None,
         encoder: str | None,
+        *,
+        only: int | None = None,
     ) -> Found:
         stages: list[Stage] = []
-        allow = None
+        allow = None if only is None else np.array([only])
         if where is not None:
             started = perf_counter()
             allow = self._store.ids_where(compile_where(where))
@@ -408,7 +492,7 @@ class Gallery:
         with self._codes.current() as (wholes, regions):
             if encoder is not None:
                 self._store.check_encoder(encoder)
-            ranking = rank(wholes, regions, question, k, granularity, allow=allow)
+            ranking = rank(wholes, regions, question, k, granularity, allow=allow, as_of_all=only is not None)
             started = perf_counter()
             hits = self._hits(ranking, boxes)
             stages += ranking.stages

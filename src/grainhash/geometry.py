@@ -38,7 +38,7 @@ LEAST_PLACES = 5
 """Fewer are no match, whatever the numbers say: three fix the map."""
 
 
-def verify(query: Points, hit: Points, region: Box = WHOLE) -> Match | None:
+def match_points(query: Points, hit: Points, region: Box = WHOLE) -> Match | None:
     """The points of a query that lie in a hit as one map says; `None` where those are too few.
 
     Args:

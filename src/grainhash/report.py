@@ -114,12 +114,19 @@ def to_json(answer: Answer) -> dict[str, Any]:
                 "width": hit.width,
                 "height": hit.height,
                 "meta": dict(hit.meta),
-                "points": hit.match
-                and {"places": hit.match.n_places, "outline": hit.match.outline.round(4).tolist()},
+                "points": points_to_json(hit),
             }
             for rank, hit in enumerate(answer.hits, 1)
         ],
     }
+
+
+def points_to_json(hit: Hit) -> dict[str, Any] | None:
+    """The local points of a hit; see `to_json`."""
+    match = hit.match
+    if match is None:
+        return None
+    return {"places": match.n_places, "outline": match.outline.round(4).tolist()}
 
 
 def _corners(box: Box) -> list[float]:
@@ -168,7 +175,7 @@ def _can_draw(console: Console) -> bool:
 
 def _print_rows(answer: Answer, console: Console) -> None:
     """One line a hit, aligned, with nothing cut off: for `grep`, a file or a pipe."""
-    labels = [_printable(_label(hit)) for hit in answer.hits]
+    labels = [printable(_label(hit)) for hit in answer.hits]
     label_width = max(5, *map(len, labels))
     box_width = 2 + max(len(str(hit.box)) for hit in answer.hits)
     with_map = not console.options.ascii_only
@@ -218,14 +225,14 @@ def _caption(hit: Hit, n_bits: int, width: int, problem: str) -> list[Text]:
     from rich.text import Text
 
     remark = f"  ({problem})" if problem else ""
-    path = _shorten_left(_printable(hit.uri), width - len(remark))
+    path = _shorten_left(printable(hit.uri), width - len(remark))
     why = reason(hit, n_bits)
     lines = [Text.assemble((path, "bold"), (remark, "red"))]
     lines += map(Text, [why] if len(why) <= width else why.split("; "))
     details = [f"score {hit.score:.3f}"]
     if hit.box != WHOLE:
         details.append(f"box {hit.box}")
-    if label := _printable(_label(hit)):
+    if label := printable(_label(hit)):
         details.append(f"label {label}")
     lines.append(Text(" · ".join(details), style="dim"))
     return lines
@@ -285,7 +292,7 @@ def _print(console: Console, line: str | Text, style: str = "") -> None:
     """Print one line as it is: no markup, no highlighting, cut at the edge of a terminal, whole in a pipe."""
     from rich.text import Text
 
-    text = Text(_printable(line), style=style) if isinstance(line, str) else line
+    text = Text(printable(line), style=style) if isinstance(line, str) else line
     if console.options.ascii_only:
         plain = text.plain.replace("…", "~").replace("·", "-")
         text = Text(plain.encode("ascii", "replace").decode(), style=style)
@@ -379,9 +386,9 @@ def html_page(
         for number, (answer, right) in enumerate(zip(answers, expectations, strict=True), 1)
     ]
     judged = [section for section in sections if section.is_judged]
-    return _template().render(
-        title=_printable(title),
-        notes=[_printable(note) for note in notes],
+    return template("report.html.jinja").render(
+        title=printable(title),
+        notes=[printable(note) for note in notes],
         sections=sections,
         n_judged=len(judged),
         n_first=sum(section.place == 1 for section in judged),
@@ -394,12 +401,17 @@ def write_html(path: Path | str, page: str) -> None:
     Raises:
         InputError: the folder is missing or cannot be written.
     """
+    write_file(path, page.encode("utf-8", "replace"))  # a name may hold bytes that are no text
+
+
+def write_file(path: Path | str, content: bytes) -> None:
+    """Write a file all at once; see `write_html`."""
     path = Path(path)
     if not path.parent.is_dir():
         raise InputError(f"{path}: there is no folder {path.parent}; create it first")
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        draft.write_bytes(page.encode("utf-8", "replace"))  # a name may hold bytes that are no text
+        draft.write_bytes(content)
         draft.replace(path)
     except OSError as error:
         problem = error.strerror or "cannot be written"
@@ -410,7 +422,8 @@ def write_html(path: Path | str, page: str) -> None:
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A page of the package; what is filled in is escaped, and what is missing is an error."""
     from importlib.resources import files
 
     from jinja2 import Environment, StrictUndefined
@@ -418,7 +431,7 @@ def _template() -> Template:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    source = files("grainhash").joinpath("report.html.jinja").read_text(encoding="utf-8")
+    source = files("grainhash").joinpath(name).read_text(encoding="utf-8")
     return environment.from_string(source)
 
 
@@ -434,7 +447,7 @@ def _section(
             rank=rank,
             hit=hit,
             name=_name(hit.uri),
-            label=_printable(_label(hit)),
+            label=printable(_label(hit)),
             thumbnail=thumbnail,
             box=_css(hit.box),
             reason=reason(hit, answer.n_bits),
@@ -494,7 +507,7 @@ def _missing(uri: str) -> str:
 
 def _query_line(answer: Answer, console: Console) -> str:
     box = "" if answer.query_box is None else f"  region {answer.query_box}"
-    query = _printable(answer.query)
+    query = printable(answer.query)
     if console.is_terminal:
         query = _shorten_left(query, console.width - len("query  ") - len(box))
     return f"query  {query}{box}"
@@ -508,14 +521,14 @@ def _summary(answer: Answer) -> str:
         facts.append(f"where {answer.where}")
     if answer.seconds:
         facts.append(f"{1000 * sum(answer.seconds.values()):.3g} ms")
-    return _printable(" · ".join(facts))
+    return printable(" · ".join(facts))
 
 
 def _nothing_found(answer: Answer) -> str:
     if not answer.n_pictures:
         return "No hits: the gallery has no pictures yet."
     if answer.where:
-        return f"No hits: no picture passes the filter {_printable(answer.where)}"
+        return f"No hits: no picture passes the filter {printable(answer.where)}"
     return "No hits."
 
 
@@ -527,9 +540,9 @@ def _label(hit: Hit) -> str:
 
 
 def _name(uri: str) -> str:
-    return _printable(PurePath(uri).name or uri)
+    return printable(PurePath(uri).name or uri)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Text without control characters, which a file name may hold to play tricks on a terminal."""
     return "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -91,6 +91,7 @@ def rank(
     granularity: Granularity = "both",
     *,
     allow: NDArray[np.int64] | None = None,
+    as_of_all: bool = False,
 ) -> Ranking:
     """Find the `k` best pictures: those that have the granule that matches by chance most seldom.
 
@@ -107,6 +108,7 @@ def rank(
         k: how many pictures, at most.
         granularity: `"whole"`, `"part"` or `"both"`.
         allow: ids that a filter lets through, ascending; all by default.
+        as_of_all: expect as many matches by chance as if all were let through.
     """
     kinds = {"whole": [wholes], "part": [regions], "both": [wholes, regions]}.get(granularity)
     if kinds is None:
@@ -123,7 +125,7 @@ def rank(
         whole, part = _matches(wholes, question, ids), _matches(regions, question, ids)
         stage.n = len(ids)
     with watch("score", "matches as good to expect by chance") as stage:
-        share = 1.0 if allow is None else len(allow) / max(len(wholes), 1)
+        share = 1.0 if allow is None or as_of_all else len(allow) / max(len(wholes), 1)
         by_kind = [whole if index is wholes else part for index in kinds]
         chances = np.concatenate(_chances(kinds, question, by_kind))
         n_compared = n_parts * share * sum(index.n_codes for index in kinds)

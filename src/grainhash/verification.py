@@ -15,7 +15,8 @@ from grainhash.chance import score_of
 from grainhash.encoder.encoder import Encoder
 from grainhash.encoder.pipeline import in_order, one_core_each
 from grainhash.errors import PictureError
-from grainhash.geometry import verify
+from grainhash.geometry import match_points
+from grainhash.images import Source
 from grainhash.types import WHOLE, Box, Hit, Match, Points
 
 
@@ -51,13 +52,22 @@ def verified(
     return sorted(better, key=lambda hit: (hit.false_matches, hit.id))
 
 
+def points_of_hit(hit: Hit, source: Source, points: Points, encoder: Encoder) -> Points:
+    """A hit's points, of the kind that the query's are, and more of the region that matched.
+
+    Raises:
+        PictureError: the source cannot be used.
+    """
+    boxes = [] if hit.box == WHOLE else [hit.box]
+    return encoder.points(source, points.kind, boxes=boxes, name=hit.uri)
+
+
 def _match(hit: Hit, points: Points, region: Box, encoder: Encoder) -> Match | None:
     try:
-        boxes = [] if hit.box == WHOLE else [hit.box]
-        found = encoder.points(Path(hit.uri), points.kind, boxes=boxes)
+        found = points_of_hit(hit, Path(hit.uri), points, encoder)
     except PictureError:
         return None
-    return verify(points, found, region)
+    return match_points(points, found, region)
 
 
 def _with(hit: Hit, match: Match, n_pictures: int) -> Hit:

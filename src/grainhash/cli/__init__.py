@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from grainhash.cli import advise, evaluate, export, galleries, train
+from grainhash.cli import advise, evaluate, explain, export, galleries, train
 
 app = typer.Typer(
     name="grainhash",
@@ -48,6 +48,7 @@ for _verb in (
     galleries.add,
     galleries.remove,
     galleries.search,
+    explain.explain,
     galleries.info,
     evaluate.evaluate,
     train.train,

@@ -15,9 +15,13 @@ from grainhash.cli.shared import (
     DEFAULT_GALLERY,
     GalleryOption,
     JsonOption,
+    PartsOption,
+    Points,
+    RegionOption,
     Runtime,
     RuntimeOption,
     WorkersOption,
+    n_parts,
     opened_gallery,
     pairs,
     plural,
@@ -47,19 +51,6 @@ class Order(StrEnum):
 
     asymmetric = "asymmetric"
     hamming = "hamming"
-
-
-class Points(StrEnum):
-    """The choices of `--points`."""
-
-    map = "map"
-    orb = "orb"
-    sift = "sift"
-
-
-MAX_PARTS = 100
-PARTS_AUTO = 6
-"""Parts of a query that `--parts auto` looks for, at most."""
 
 
 def index(
@@ -162,14 +153,8 @@ def remove(
 def search(
     image: Annotated[Path, typer.Argument(help="The picture to look for.")],
     gallery: GalleryOption = DEFAULT_GALLERY,
-    region: Annotated[
-        str | None,
-        typer.Option(help="Look for this part of it: x0,y0,x1,y1 as fractions, such as 0.5,0,1,0.5."),
-    ] = None,
-    parts: Annotated[
-        str,
-        typer.Option(help="Look for things in it too: `auto`, or how many at most; 0 for none."),
-    ] = "0",
+    region: RegionOption = None,
+    parts: PartsOption = "0",
     k: Annotated[int, typer.Option("-k", min=0, help="How many pictures, at most.")] = 10,
     by: Annotated[Granularity, typer.Option(help="Compare with whole pictures, their parts, or both.")] = (
         Granularity.both
@@ -224,7 +209,7 @@ def search(
         started = perf_counter()
         encoder = opened.encoder
         question = encoder.ask(
-            image, region=box, parts=_n_parts(parts), points=points.value if verify else None
+            image, region=box, parts=n_parts(parts), points=points.value if verify else None
         )
         encoded = perf_counter()
         found = opened.find(
@@ -258,17 +243,6 @@ def search(
     if explain_plan:
         typer.echo(report.plan(answer))
     print_written(page=html)
-
-
-def _n_parts(text: str) -> int:
-    """What `--parts` says."""
-    if text == "auto":
-        return PARTS_AUTO
-    if not text.isdecimal() or int(text) > MAX_PARTS:
-        raise typer.BadParameter(
-            f"{text!r}: write auto, or a number from 0 to {MAX_PARTS}", param_hint="--parts"
-        )
-    return int(text)
 
 
 def info(

@@ -34,6 +34,26 @@ GalleryOption = Annotated[
 ]
 DEFAULT_GALLERY = Path("gallery")
 
+RegionOption = Annotated[
+    str | None,
+    typer.Option(help="Look for this part of it: x0,y0,x1,y1 as fractions, such as 0.5,0,1,0.5."),
+]
+PartsOption = Annotated[
+    str, typer.Option(help="Look for things in it too: `auto`, or how many at most; 0 for none.")
+]
+MAX_PARTS = 100
+PARTS_AUTO = 6
+"""Parts of a query that `--parts auto` looks for, at most."""
+
+
+class Points(StrEnum):
+    """The choices of `--points`."""
+
+    map = "map"
+    orb = "orb"
+    sift = "sift"
+
+
 RuntimeOption = Annotated[Runtime, typer.Option(help="What runs the network.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WorkersOption = Annotated[int | None, typer.Option(min=1, help="Cores to use; all by default.")]
@@ -44,6 +64,17 @@ SplitColumnOption = Annotated[str, typer.Option(help="Of a .csv or .parquet file
 WholeOnlyOption = Annotated[
     bool, typer.Option("--whole-only", help="No regions: faster, smaller, finds no parts.")
 ]
+
+
+def n_parts(text: str) -> int:
+    """What `--parts` says."""
+    if text == "auto":
+        return PARTS_AUTO
+    if not text.isdecimal() or int(text) > MAX_PARTS:
+        raise typer.BadParameter(
+            f"{text!r}: write auto, or a number from 0 to {MAX_PARTS}", param_hint="--parts"
+        )
+    return int(text)
 
 
 def need(package: str, extra: str) -> None:

@@ -182,12 +182,16 @@ class Encoder:
     @cached_property
     def network(self) -> Network:
         """The compiled network; the first use takes the time that compiling takes."""
+        outputs = outputs_of(self._parts)
+        maps = _activations(outputs)  # on the way to the other outputs, as a rule
+        return self._load_network(
+            outputs, maps if self.granules.proposals or not set(maps) & set(outputs) else ()
+        )
+
+    def _load_network(self, outputs: Sequence[str], one_of: Sequence[str]) -> Network:
         path = self.folder / "network.onnx"
         if _sha256(path) != self.config.network_sha256:
             raise EncoderError(f"{path}: not the network that encoder.json was written for")
-        outputs = outputs_of(self._parts)
-        maps = _activations(outputs)  # on the way to the other outputs, as a rule
-        one_of = maps if self.granules.proposals or not set(maps) & set(outputs) else ()
         return load_network(
             path, spec=self.config.network, outputs=outputs, one_of=one_of, runtime=self.runtime
         )
@@ -201,6 +205,14 @@ class Encoder:
         if outputs_of(self._parts):
             self.network  # noqa: B018
 
+    def decode(self, source: Source, *, region: Box = WHOLE, name: str | None = None) -> Picture:
+        """A picture as granules are cut from it: with the pixels that they and `region` need, if it has them.
+
+        Raises:
+            PictureError: unreadable, damaged, or too large.
+        """
+        return decode(source, min_side=self._min_side(region), name=name, limits=self.limits)
+
     def cut(self, source: Source, *, name: str | None = None, boxes: Sequence[Box] = ()) -> Granules:
         """Decode a picture and cut of it what needs no look at it: the whole, tiles, and given boxes.
 
@@ -213,7 +225,7 @@ class Encoder:
         Raises:
             PictureError: unreadable, damaged, or too large.
         """
-        picture = decode(source, min_side=self._min_side(), name=name, limits=self.limits)
+        picture = self.decode(source, name=name)
         tiles = self.granules.tiles(picture.width, picture.height)
         n_proposals = self.granules.proposals
         given = without_likenesses(as_rows(boxes), n_proposals, taken=tiles)
@@ -225,7 +237,7 @@ class Encoder:
         Raises:
             PictureError: see `cut`.
         """
-        picture = decode(source, min_side=self._min_side(), name=name, limits=self.limits)
+        picture = self.decode(source, name=name)
         return self._cut(picture, boxes, 0)
 
     def _cut(self, picture: Picture, boxes: NDArray[np.float32], n_proposals: int) -> Granules:
@@ -245,6 +257,29 @@ class Encoder:
 
     def _outputs(self, pixels: NDArray[np.uint8]) -> Outputs:
         return self.network.run(pixels) if outputs_of(self._parts) else {}
+
+    def feature_map(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """The feature map behind the features of `uint8 (n, size, size, 3)` granules.
+
+        It is the one that the first part pools if it pools one, else the last one of the same network.
+
+        Returns:
+            `(n, channels, rows, columns)`; `None` where the network gives no map, or the features need none.
+        """
+        network = self._mapping_network
+        if network is None:
+            return None
+        outputs = network.run(pixels)
+        return next((seen for seen in outputs.values() if seen.ndim == 4), None)
+
+    @cached_property
+    def _mapping_network(self) -> Network | None:
+        """The network as `feature_map` needs it, so that no other look at a picture computes a map more."""
+        part = next((part for part in self._parts if part.output is not None), None)
+        if part is None or part.output is None:
+            return None
+        one_of = () if part.pooling else reversed(_activations([part.output]))
+        return self._load_network([part.output], list(one_of))
 
     def _features(self, pixels: NDArray[np.uint8], outputs: Outputs) -> NDArray[np.float32]:
         rows = [part.rows(pixels, outputs) for part in self._parts]
@@ -296,7 +331,7 @@ class Encoder:
 
     def encode_query(self, source: Source, *, region: Box = WHOLE, name: str | None = None) -> Codes:
         """The one code, `(n_bytes,)`, of a picture or of a part of it."""
-        picture = decode(source, min_side=self._min_side(region), name=name, limits=self.limits)
+        picture = self.decode(source, region=region, name=name)
         pixels = cut(picture.rgb, [region], self.config.network.input_size)
         code: Codes = self.hash_function.encode(self.features(pixels))[0]
         return code
@@ -324,7 +359,7 @@ class Encoder:
             EncoderError: points of a feature map, and the network gives none.
             MissingExtra: points of OpenCV's, which is not installed.
         """
-        picture = decode(source, min_side=self._min_side(region), name=name, limits=self.limits)
+        picture = self.decode(source, region=region, name=name)
         size = self.config.network.input_size
         whole = cut(picture.rgb, [region], size)
         outputs = self._outputs(whole)
