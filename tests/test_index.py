@@ -226,6 +226,11 @@ def test_an_index_knows_its_items(case: Case) -> None:
             expected = [hamming(query.tobytes(), code) for code in case.items[item]]
             best = min(expected, default=case.index.n_bits + 1)
             assert (distance, member) == (best, expected.index(best) if expected else -1)
+    for item, codes in case.items.items():
+        of_members = case.index.member_codes([item] * len(codes), list(range(len(codes))))
+        assert [code.tobytes() for code in of_members] == codes
+        with pytest.raises(CodesError, match=f"no item has the id {item} and a code {len(codes)}"):
+            case.index.member_codes([item], [len(codes)])
 
 
 @pytest.mark.parametrize("n_bytes", [8, 12, 32])
@@ -397,6 +402,8 @@ def test_removed_ids_never_come_back() -> None:
         index.codes_of(1)
     with pytest.raises(CodesError, match="no item has the id 3"):
         index.distances_to(np.zeros(8, np.uint8), [0, 3])
+    with pytest.raises(CodesError, match="no item has the id 3 and a code 0"):
+        index.member_codes([0, 3], [0, 0])
 
 
 def test_a_mapped_base_grows_and_is_never_copied(tmp_path) -> None:

@@ -119,3 +119,23 @@ def test_an_unknown_granularity_is_refused():
     wholes, regions = indexes({1: ([0, 0], [])})
     with pytest.raises(InputError, match="choose whole, part or both"):
         rank(wholes, regions, Question(np.zeros((1, 2), np.uint8)), 1, "pixel")  # type: ignore[arg-type]
+
+
+def test_the_distance_of_a_hit_is_that_of_the_region_it_names():
+    """By real numbers another region may be best than by bits: its own distance is told."""
+    rng = np.random.default_rng(0)
+    n, n_regions, n_bits = 40, 6, 64
+    codes = rng.integers(0, 256, (n, n_regions, n_bits // 8), np.uint8)
+    wholes, regions = Index(n_bits), Index(n_bits)
+    wholes.add(rng.integers(0, 256, (n, n_bits // 8), np.uint8), np.arange(1, n + 1))
+    offsets = np.arange(0, n * n_regions + 1, n_regions)
+    regions.add(codes.reshape(-1, n_bits // 8), np.arange(1, n + 1), offsets)
+    reals = rng.normal(size=(1, n_bits)) ** 3
+    question = Question(np.packbits(reals > 0, axis=1), reals)
+    found = rank(wholes, regions, question, n, "part")
+    own = codes[found.ids - 1, found.regions]
+    distances = np.bitwise_count(own ^ question.codes[0]).sum(axis=1)
+    np.testing.assert_array_equal(found.distances, distances)
+    np.testing.assert_array_equal(found.part, distances)
+    least = np.bitwise_count(codes ^ question.codes[0]).sum(axis=2).min(axis=1)
+    assert (distances > least[found.ids - 1]).any()

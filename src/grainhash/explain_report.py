@@ -85,9 +85,9 @@ def to_json(explanation: Explanation, query: str) -> dict[str, Any]:
 
     `query`, `n_bits`, `distance` in bits, `differing` (positions of the bits that differ), `method` (`exact`
     or `occlusion`), `hit` (null without a gallery: `id`, `uri`, `score`, `false_matches`, and `points` as in
-    the answer of a search), and `sides`, an object of `query` and `hit`, each with `box`, `heat` (rows of cells
-    over that box) and `core` (null if nothing agrees: the `share` of the cells that half of what agrees is in,
-    and the `box` around them). A box is `[x0, y0, x1, y1]` as fractions of the whole picture.
+    the answer of a search), and `sides`, an object of `query` and `hit`, each with `box`, `heat` (rows of
+    cells over that box) and `core` (null if nothing agrees: the `share` of the cells that half of what agrees
+    is in, and the `box` around them). A box is `[x0, y0, x1, y1]` as fractions of the whole picture.
     """
     found = explanation.found
     return {

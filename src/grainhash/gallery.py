@@ -439,7 +439,7 @@ class Gallery:
                 hits = self._answer(question, asked.boxes, 1, "both", None, encoder.fingerprint, only=id).hits
                 break
         if not hits:
-            raise InputError(f"{hit}: no longer in the gallery")
+            raise _removed(hit)
         (found,) = hits
         content = self._content(id)
         if asked.points is not None:
@@ -466,7 +466,9 @@ class Gallery:
 
     def _content(self, id: int) -> bytes:
         """The file that the codes of a picture were made from."""
-        (row,) = self._store.pictures([id])
+        row = next(iter(self._store.pictures([id])), None)
+        if row is None:
+            raise _removed(id)
         data = read_bytes(row.uri, self._encoder.limits)
         if hashlib.sha256(data).hexdigest() != row.sha256:
             raise GalleryError(f"{row.uri}: changed since it was indexed; run: grainhash add {row.uri}")
@@ -560,6 +562,10 @@ class Gallery:
             skipped=self._store.skipped(),
             meta_keys=self._store.meta_keys(),
         )
+
+
+def _removed(picture: Path | str | int) -> InputError:
+    return InputError(f"{picture}: no longer in the gallery; another process has removed it")
 
 
 def _bytes_below(folder: Path) -> int:

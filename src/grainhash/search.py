@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainhash.chance import LEAST, SAMPLE, Chance
-from grainhash.codes import unpack
+from grainhash.codes import hamming, unpack
 from grainhash.errors import InputError
 from grainhash.index import Index
 from grainhash.types import Codes, Granularity, Stage
@@ -179,7 +179,8 @@ def _matches(index: Index, question: Question, ids: NDArray[np.int64]) -> _Match
             assert again.asymmetric is not None
             values[row, at] = again.asymmetric[row] / size if size else 0.0
             members[row, at] = again.members[row]
-            bits[row, at] = again.distances[row]
+            own = index.member_codes(again.ids[row], again.members[row])
+            bits[row, at] = hamming(question.codes[row][None], own)[0]
     return _Matches(values, bits, members)
 
 

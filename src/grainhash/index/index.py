@@ -275,6 +275,27 @@ class Index:
             raise CodesError(f"no item has the id {ids[missing][0]}, or it was removed")
         return distances, members
 
+    def member_codes(self, ids: ArrayLike, members: ArrayLike) -> Codes:
+        """One code of each of given items, `(n, n_bytes)`: that of its member, as `Neighbours` numbers them.
+
+        Raises:
+            CodesError: an id that is unknown or removed, or a member that the item does not have.
+        """
+        ids, wanted = checks.id_array(ids), np.asarray(members, np.int64)
+        codes = np.empty((len(ids), self.n_bits // 8), np.uint8)
+        missing = np.ones(len(ids), np.bool_)
+        for segment in self._segments:
+            positions = segment.find(ids)
+            here = np.flatnonzero(positions >= 0)
+            firsts, ends = segment.rows_between(positions[here])
+            rows = firsts + wanted[here]
+            there = (wanted[here] >= 0) & (rows < ends)
+            codes[here[there]] = segment.codes[rows[there]]
+            missing[here[there]] = False
+        if missing.any():
+            raise CodesError(f"no item has the id {ids[missing][0]} and a code {wanted[missing][0]}")
+        return codes
+
     def codes_of(self, id: int) -> Codes:
         """The codes `(n, n_bytes)` of one item.
 

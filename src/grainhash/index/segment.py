@@ -157,6 +157,12 @@ class Segment:
         ids = self.ids_at(positions)
         return Segment(codes, 0, ids, None if self.offsets is None else offsets, joinable=True)
 
+    def rows_between(self, positions: Positions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The first row of codes of each item, and the row after its last."""
+        if self.offsets is None:
+            return positions, positions + 1
+        return self.offsets[positions], self.offsets[positions + 1]
+
     def gather(self, positions: Positions) -> tuple[Codes, NDArray[np.int64]]:
         """Copies of the codes of some items, one after the other, and the offsets of those items."""
         if self.offsets is None:
