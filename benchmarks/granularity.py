@@ -47,6 +47,8 @@ from grainhash.types import Hit
 
 EXPECTED = (1, 0.1, 0.01)
 """False matches to expect: scores of .5, .909 and .99."""
+ROUNDS = 2
+"""Times that a gallery is made where the time counts: the machine may be busy with something else."""
 BOX_BYTES = 8
 """Of a region's box in a gallery."""
 
@@ -130,20 +132,24 @@ STAGES: dict[str, Callable[[bool], dict[str, Any] | None]] = {
 
 
 class Indexed:
-    """A gallery of a task's pictures, made anew, and the seconds that took; deleted at the end."""
+    """A gallery of a task's pictures, made anew, and the seconds that took at best; deleted at the end."""
 
     def __init__(self, task: Task, setting: Setting) -> None:
         self.task, self.setting = task, setting
         self.path = BUILD / "gallery"
 
     def __enter__(self) -> tuple[Gallery, float]:
+        seconds = [self._made() for _ in range(ROUNDS if self.task.timed else 1)]
+        return self.gallery, min(seconds)
+
+    def _made(self) -> float:
         shutil.rmtree(self.path, ignore_errors=True)
         encoder = Encoder.load().with_granules(self.setting.granules)
         self.gallery = Gallery.open(self.path, create=True, encoder=encoder)
         self.gallery.encoder.prepare()
         boxes = self.task.boxes if self.setting.given else {}
         report = self.gallery.index(self.task.folder, boxes_of=lambda path: boxes.get(path.name, ()))
-        return self.gallery, report.seconds
+        return report.seconds
 
     def __exit__(self, *_: object) -> None:
         self.gallery.close()

@@ -327,6 +327,18 @@ def test_parts_of_a_query_are_asked_for(run, indexed, photographs, tmp_path):
         assert code == 2
 
 
+def test_a_gallery_with_faces(run, photographs, tmp_path):
+    folder = tmp_path / "people"
+    folder.mkdir()
+    shutil.copyfile(photographs / "people/astronaut.png", folder / "astronaut.png")
+    code, _, err = run("index", folder, "-g", tmp_path / "g", "--faces", "--proposals", "1")
+    assert (code, err) == (0, "")
+    asked = "search", folder / "astronaut.png", "-g", tmp_path / "g", "--region", "0.3,0.07,0.58,0.38"
+    _, out, _ = run(*asked, "--by", "part", "--json")
+    box = Box(*json.loads(out)["hits"][0]["box"])
+    assert box.iou(Box(0.33, 0.11, 0.55, 0.34)) > 0.4
+
+
 def test_a_gallery_with_boxes_of_a_detector(run, photos, tmp_path):
     table = tmp_path / "boxes.csv"
     table.write_text("path,x0,y0,x1,y1\nthings/coffee.png,0.05,0.5,0.3,0.98\nno.png,0,0,1,1\n")

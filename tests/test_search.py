@@ -51,15 +51,26 @@ def expected_by_chance(distance, n):
     return n * NormalDist(USUAL_MEDIAN * N_BITS, USUAL_SPREAD * N_BITS).cdf(distance)
 
 
+def share_of(asked, n_queries):
+    if n_queries == 1:
+        return 1
+    return 0.5 if asked == 0 else 0.5 / (n_queries - 1)
+
+
 def brute_force(pictures, queries, k, granularity, n_granules):
-    """Every picture, compared one by one, best first: the fields of a ranking, `None` for no part."""
+    """Every picture, compared one by one, best first: the fields of a ranking, `None` for no part.
+
+    Each kind has the same share in what is expected by chance, and the first query as much as all others.
+    """
     kinds = {"whole": ("whole",), "part": ("part",), "both": ("whole", "part")}[granularity]
     rows = []
     for id, (whole_code, parts) in pictures.items():
         granules = {"whole": [(WHOLE_PICTURE, whole_code)], "part": list(enumerate(parts))}
         matches = [
             (
-                expected_by_chance(bits(query, code), max(n_granules * len(queries), 1)),
+                expected_by_chance(
+                    bits(query, code), max(n_granules[kind], 1) * len(kinds) / share_of(asked, len(queries))
+                ),
                 kinds.index(kind),
                 asked,
                 bits(query, code),
@@ -108,9 +119,9 @@ def test_a_ranking_is_what_comparing_with_everything_gives(gallery, queries, k, 
         strict=True,
     )
     kinds = {"whole": len(left), "part": sum(len(parts) for _, parts in left.values())}
-    n = sum(count for kind, count in kinds.items() if granularity in (kind, "both"))
+    n = dict(kinds)
     if allow is not None:
-        n *= len(allow & left.keys()) / max(len(left), 1)
+        n = {kind: count * len(allow & left.keys()) / max(len(left), 1) for kind, count in kinds.items()}
         left = {id: codes for id, codes in left.items() if id in allow}
     assert list(rows) == [(id, *rest) for id, _, *rest in brute_force(left, queries, k, granularity, n)]
 

@@ -60,6 +60,8 @@ class Task:
     questions: list[Question]
     search: Mapping[str, Any] = field(default_factory=dict)
     """Options of the search that it takes."""
+    timed: bool = False
+    """Whether it is this task that says how fast indexing is."""
     boxes: Mapping[str, Sequence[Box]] = field(default_factory=dict)
     """Of the things in a picture, by the file's name, drawn by people."""
 
@@ -92,7 +94,7 @@ def scenes(*, quick: bool) -> Task | None:
             right = frozenset([scene["file"]])
             box, alike = Box(*scene["box"]), frozenset(by_label[query["label"]])
             questions.append(Question("instance", data, WHOLE, right, box=box, alike=alike))
-    return Task("scenes", out / "scenes", questions[:: 7 if quick else 1])
+    return Task("scenes", out / "scenes", questions[:: 7 if quick else 1], timed=not quick)
 
 
 def objects(*, quick: bool) -> Task | None:

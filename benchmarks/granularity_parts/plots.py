@@ -8,14 +8,13 @@ from typing import Any
 
 from pages import draw_all, finish, panels_in_a_row
 
-from granularity_parts.settings import DEFAULT, LARGE, SMALL, WHOLES
+from granularity_parts.settings import DEFAULT, SMALL, WHOLES
 
 LOOKS = {
     WHOLES: ("#A67C00", "v"),
     "13 tiles": ("#D55E00", "s"),
     SMALL: ("#56B4E9", "P"),
     DEFAULT: ("#0072B2", "o"),
-    LARGE: ("#009E73", "D"),
 }
 """How a setting is drawn: colour, marker."""
 

@@ -10,7 +10,7 @@ from granules import TILES
 
 from grainhash.encoder.granules import WHOLE_ONLY, GranuleSettings, Grid
 
-WHOLES, SMALL, DEFAULT, LARGE = "whole pictures only", "6 proposals", "default", "4 tiles, 20 proposals"
+WHOLES, SMALL, DEFAULT, MORE = "whole pictures only", "4 proposals", "default", "4 tiles, 20 proposals"
 VERIFIED = "default, 10 verified"
 DRAWN = "boxes drawn by people, 20 at most"
 
@@ -38,17 +38,17 @@ VERIFY = {VERIFIED: {"verify": 10}}
 SETTINGS = (
     Setting(WHOLE_ONLY, {WHOLES: {}}, ("scenes", "objects", "copies")),
     Setting(TILES, {"13 tiles": {}}, quick=False),
-    Setting(GranuleSettings((), 6), {SMALL: {}}, quick=False),
+    Setting(GranuleSettings((), 4), {SMALL: {}}, quick=False),
     Setting(
         GranuleSettings(),
         {DEFAULT: {}},
         ("scenes", "objects", "copies", "classes"),
         further={
-            "scenes": {"default, by Hamming distance": {"order": "hamming"}, **VERIFY},
+            "scenes": {"default, by Hamming distance": {"order": "hamming"}},
             "copies": VERIFY,
             "classes": {"default, by wholes": {"granularity": "whole"}},
         },
     ),
-    Setting(GranuleSettings((Grid(2, 0.6),), 20), {LARGE: {}}, ("scenes", "objects"), quick=False),
+    Setting(GranuleSettings((Grid(2, 0.6),), 20), {MORE: {}}, ("objects",), quick=False),
     Setting(GranuleSettings((), 20), {DRAWN: {}}, ("objects",), quick=False, given=True),
 )

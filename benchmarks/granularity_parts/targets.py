@@ -8,7 +8,7 @@ from typing import Any
 
 from harness import Target
 
-from granularity_parts.settings import DEFAULT, LARGE, SMALL, VERIFIED, WHOLES
+from granularity_parts.settings import DEFAULT, SMALL, VERIFIED, WHOLES
 
 ISSUE = "granularity"
 
@@ -30,7 +30,7 @@ def _most(name: str, value: float, at_most: float) -> Target:
 
 
 def _scenes(stage: Figures) -> Iterator[Target]:
-    large, small = (stage["settings"][name] for name in (LARGE, SMALL))
+    large, small = (stage["settings"][name] for name in (DEFAULT, SMALL))
     yield _least("scenes, instance R@1", large["kinds"]["instance"]["recall_at_1"], 0.97)
     yield _least("scenes, class mAP", large["kinds"]["class"]["map"], 0.60)
     yield _least("scenes, mean IoU of the returned box", large["kinds"]["instance"]["iou"], 0.70)

@@ -4,9 +4,10 @@ A distance means little by itself: codes of one hash function are nearer to each
 another, some queries are near to everything, and among many granules some are near by chance. So each query
 is compared with a sample of the gallery's own granules, nearly all of which have nothing to do with it. A
 normal distribution through their median and their first percentile says how often anything unrelated comes as
-near as a distance; times the number of granules searched, that is how many false matches to expect:
+near as a distance; times the number of granules of its kind that are searched, over the share of that kind in
+all false matches (`grainhash.search`), that is how many false matches to expect:
 
-    expected(d) = n_granules * Phi((d - median) / spread)        score = 1 / (1 + expected)
+    expected(d) = n_granules / share * Phi((d - median) / spread)        score = 1 / (1 + expected)
 
 A score of .5 is as near as one chance match is expected to come in this gallery, .9 as near as a ninth of
 one, .99 a hundredth. The idea is that of e-values in sequence search (Karlin, Altschul, PNAS 1990).

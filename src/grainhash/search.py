@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from math import log
 from time import perf_counter
 
 import numpy as np
@@ -128,8 +127,8 @@ def rank(
         share = 1.0 if allow is None or as_of_all else len(allow) / max(len(wholes), 1)
         by_kind = [whole if index is wholes else part for index in kinds]
         chances = np.concatenate(_chances(kinds, question, by_kind))
-        n_compared = n_parts * share * sum(index.n_codes for index in kinds)
-        expected = chances + log(max(n_compared, 1.0))
+        n_compared = [index.n_codes * share for index in kinds]
+        expected = chances + np.log(_trials(n_compared, n_parts))[:, None]
         best, at = expected.argmin(axis=0), np.arange(len(ids))
         kind, asked = np.divmod(best, n_parts)
         least = expected[best, at]
@@ -182,6 +181,19 @@ def _matches(index: Index, question: Question, ids: NDArray[np.int64]) -> _Match
             own = index.member_codes(again.ids[row], again.members[row])
             bits[row, at] = hamming(question.codes[row][None], own)[0]
     return _Matches(values, bits, members)
+
+
+def _trials(n_compared: list[float], n_parts: int) -> NDArray[np.float64]:
+    """What the chance of a match is multiplied by, `(n_kinds * n_parts,)`, kind after kind.
+
+    Wholes and regions have the same share in all that is expected by chance, and so have what is asked for
+    and all parts of it together: a match counts for less where there are many of its like to match (a
+    weighted Bonferroni correction; Genovese, Roeder, Wasserman, Biometrika 2006).
+    """
+    shares = np.array([1.0]) if n_parts == 1 else np.array([1.0] + [1 / (n_parts - 1)] * (n_parts - 1)) / 2
+    of_kinds = np.maximum(np.array(n_compared), 1.0) * len(n_compared)
+    trials: NDArray[np.float64] = (of_kinds[:, None] / shares).ravel()
+    return trials
 
 
 def _chances(kinds: list[Index], question: Question, matches: list[_Matches]) -> list[NDArray[np.float64]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from grainhash.encoder.granules import GranuleSettings
     from grainhash.gallery import Gallery
     from grainhash.indexing import IndexReport
+    from grainhash.types import Box
 
 
 class Granularity(StrEnum):
@@ -65,6 +66,9 @@ def index(
             help="Regions that a detector found: a table with path, x0, y0, x1, y1, or COCO's JSON."
         ),
     ] = None,
+    faces: Annotated[
+        bool, typer.Option("--faces", help="Find faces, and make each a region: one of the proposals.")
+    ] = False,
     whole_only: Annotated[
         bool,
         typer.Option("--whole-only", help="For a new gallery: no regions. Faster, smaller, finds no parts."),
@@ -90,6 +94,7 @@ def index(
     """
     from grainhash.detections import read_detections
     from grainhash.errors import InputError
+    from grainhash.faces import face_boxes
     from grainhash.folder import absolute
     from grainhash.metadata import read_table
 
@@ -97,15 +102,18 @@ def index(
         raise InputError(f"{folder}: no such folder; nothing was changed")
     table = read_table(metadata) if metadata is not None else None
     detections = read_detections(boxes) if boxes is not None else None
+    detectors: list[Callable[[Path], Sequence[Box]]] = []
+    if detections is not None:
+        detectors.append(partial(detections.of, absolute(folder)))
+    if faces:
+        detectors.append(face_boxes)
     with opened_gallery(gallery, runtime, create_for=_new_encoder(encoder, whole_only, proposals)) as opened:
         _refuse_other_settings(opened, encoder, whole_only, proposals)
         with progress_bar(quiet=as_json) as progress:
             report = opened.index(
                 folder,
                 metadata=table,
-                boxes_of=(lambda path: ())
-                if detections is None
-                else partial(detections.of, absolute(folder)),
+                boxes_of=lambda path: [box for detector in detectors for box in detector(path)],
                 progress=progress,
                 n_workers=workers,
             )
