@@ -27,7 +27,7 @@ def test_a_face_at_the_edge_ends_there(photographs):
     picture = Image.open(photographs / "people/astronaut.png").convert("RGB")
     boxes = face_boxes(picture.crop((165, 60, 300, 200)).resize((540, 560)))
     assert len(boxes) == 1
-    assert boxes[0].area > 0.7
+    assert boxes[0].area > 0.5
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20, 400), (33, 33), (300, 200)])

@@ -81,7 +81,11 @@ def brute_force(pictures, queries, k, granularity, n_granules):
             for region, code in granules[kind]
         ]
         if matches:
-            expected, _, asked, distance, region = min(matches)
+            expected, _, asked, *_ = min(matches)
+            nearest = [
+                (distance, -kind, region) for _, kind, part, distance, region in matches if part == asked
+            ]
+            distance, _, region = min(nearest)
             whole = min(bits(query, whole_code) for query in queries)
             part = min((bits(query, code) for query in queries for code in parts), default=None)
             rows.append((id, expected, distance, whole, part, region, asked))

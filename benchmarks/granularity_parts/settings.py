@@ -10,7 +10,7 @@ from granules import TILES
 
 from grainhash.encoder.granules import WHOLE_ONLY, GranuleSettings, Grid
 
-WHOLES, SMALL, DEFAULT, MORE = "whole pictures only", "4 proposals", "default", "4 tiles, 20 proposals"
+WHOLES, SMALL, DEFAULT, MORE = "whole pictures only", "3 proposals", "default", "4 tiles, 20 proposals"
 VERIFIED = "default, 10 verified"
 DRAWN = "boxes drawn by people, 20 at most"
 
@@ -38,7 +38,7 @@ VERIFY = {VERIFIED: {"verify": 10}}
 SETTINGS = (
     Setting(WHOLE_ONLY, {WHOLES: {}}, ("scenes", "objects", "copies")),
     Setting(TILES, {"13 tiles": {}}, quick=False),
-    Setting(GranuleSettings((), 4), {SMALL: {}}, quick=False),
+    Setting(GranuleSettings((), 3), {SMALL: {}}, quick=False),
     Setting(
         GranuleSettings(),
         {DEFAULT: {}},

@@ -70,7 +70,7 @@ class Ranking:
     expected: NDArray[np.float64]
     """`(n,)`: matches as good as this one to expect by chance; what the order is by."""
     distances: NDArray[np.int32]
-    """`(n,)`: in bits, of the granules that match best."""
+    """`(n,)`: in bits, of the granule that is nearest to the part of the query that scores best."""
     whole: NDArray[np.int32]
     """`(n,)`: to the picture as a whole, of the part of the query that is nearest to it."""
     part: NDArray[np.int32]
@@ -130,12 +130,16 @@ def rank(
         n_compared = [index.n_codes * share for index in kinds]
         expected = chances + np.log(_trials(n_compared, n_parts))[:, None]
         best, at = expected.argmin(axis=0), np.arange(len(ids))
-        kind, asked = np.divmod(best, n_parts)
+        asked = best % n_parts
         least = expected[best, at]
         order = np.lexsort((ids, least))[:k]
         order = order[np.isfinite(least[order])]
         stage.n = len(order)
-    of_region = (kind + (granularity == "part")) == 1
+    # Where the likeness is: what scores best may be the whole though a region is as near, or nearer.
+    nearer = part.values[asked, at] <= whole.values[asked, at]
+    of_region = (
+        nearer & np.isfinite(part.values[asked, at]) if granularity == "both" else granularity == "part"
+    )
     return Ranking(
         ids=ids[order],
         expected=np.exp(least[order]),
