@@ -14,6 +14,7 @@ LOOKS = {
     WHOLES: ("#A67C00", "v"),
     "13 tiles": ("#D55E00", "s"),
     SMALL: ("#56B4E9", "P"),
+    "4 proposals": ("#B0619A", "^"),
     DEFAULT: ("#0072B2", "o"),
 }
 """How a setting is drawn: colour, marker."""

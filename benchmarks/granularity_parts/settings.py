@@ -39,6 +39,7 @@ SETTINGS = (
     Setting(WHOLE_ONLY, {WHOLES: {}}, ("scenes", "objects", "copies")),
     Setting(TILES, {"13 tiles": {}}, quick=False),
     Setting(GranuleSettings((), 3), {SMALL: {}}, quick=False),
+    Setting(GranuleSettings((), 4), {"4 proposals": {}}, quick=False),
     Setting(
         GranuleSettings(),
         {DEFAULT: {}},
