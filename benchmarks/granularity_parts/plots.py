@@ -34,15 +34,19 @@ def draw(figures: dict[str, Any], folder: Path) -> Iterator[Path]:
 
 def against_bytes(figures: dict[str, Any]) -> Any:
     """Quality on scenes against bytes of codes and boxes."""
-    return _against(figures, "bytes a picture", lambda found: found["bytes_a_picture"])
+    ticks = [32, 64, 128, 256, 512]
+    return _against(figures, "bytes a picture", lambda found: found["bytes_a_picture"], ticks)
 
 
 def against_time(figures: dict[str, Any]) -> Any:
     """Quality on scenes against the time that indexing takes."""
-    return _against(figures, "ms a picture to index", lambda found: 1000 / found["pictures_a_second"])
+    ticks = [5, 10, 20, 50]
+    return _against(figures, "ms a picture to index", lambda found: 1000 / found["pictures_a_second"], ticks)
 
 
-def _against(figures: dict[str, Any], name: str, cost: Callable[[dict[str, Any]], float]) -> Any:
+def _against(
+    figures: dict[str, Any], name: str, cost: Callable[[dict[str, Any]], float], ticks: list[int]
+) -> Any:
     if "scenes" not in figures:
         return None
     settings = figures["scenes"]["settings"]
@@ -63,6 +67,8 @@ def _against(figures: dict[str, Any], name: str, cost: Callable[[dict[str, Any]]
         panel.set_title(title)
         panel.set_xlabel(name)
         panel.set_xscale("log")
+        panel.set_xticks(ticks, [str(tick) for tick in ticks])
+        panel.minorticks_off()
         panel.set_ylim(0, 1.03)
     finish(figure, panels)
     return figure
