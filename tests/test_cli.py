@@ -339,6 +339,23 @@ def test_a_gallery_with_faces(run, photographs, tmp_path):
     assert box.iou(Box(0.33, 0.11, 0.55, 0.34)) > 0.4
 
 
+@pytest.mark.parametrize("without", [("--whole-only",), ("--proposals", 0)])
+def test_boxes_that_would_come_to_nothing_are_refused(run, photos, tmp_path, without):
+    """For a new gallery, which is not made, and for one that is there."""
+    table = tmp_path / "boxes.csv"
+    table.write_text("path,x0,y0,x1,y1\nthings/coffee.png,0,0,1,1\n")
+    index = "index", photos, "-g", tmp_path / "g"
+    for given in (("--faces",), ("--boxes", table)):
+        code, _, err = run(*index, *without, *given)
+        assert (code, err.count("\n")) == (2, 1)
+        assert "take the place of proposals" in err
+        assert not (tmp_path / "g").exists()
+    assert run(*index, *without)[0] == 0
+    code, _, err = run(*index, "--faces")
+    assert code == 2
+    assert "take the place of proposals" in err
+
+
 def test_a_gallery_with_boxes_of_a_detector(run, photos, tmp_path):
     table = tmp_path / "boxes.csv"
     table.write_text("path,x0,y0,x1,y1\nthings/coffee.png,0.05,0.5,0.3,0.98\nno.png,0,0,1,1\n")

@@ -359,6 +359,8 @@ def test_the_command_says_draws_and_writes(full, photographs, cat, tmp_path, cap
         assert (image.format, image.mode, image.width) == ("PNG", "RGB", PAIR + 2 * MARGIN)
     assert "chelsea.png" in page.read_text(encoding="utf-8")
 
+    code, out, _ = run(cat, 2, "--points", "sift")
+    assert "points     too few match and lie alike" in out.splitlines()
     code, out, _ = run(cat, 1, "--json", "--region", "0,0,1,0.9")
     answer = json.loads(out)
     assert list(answer) == ["query", "n_bits", "distance", "differing", "method", "hit", "sides"]

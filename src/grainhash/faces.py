@@ -58,6 +58,15 @@ def face_boxes(source: Source) -> list[Box]:
     return [_box(face, width, height) for face in largest_first]
 
 
+def prepare() -> None:
+    """Load the detector now, so that what is missing is said before anything is indexed.
+
+    Raises:
+        MissingExtra: scikit-image is not installed.
+    """
+    _cascade()
+
+
 def _reduced(rgb: Rgb) -> Rgb:
     step = max(min(rgb.shape[:2]) // SIDE, 1)
     return np.ascontiguousarray(rgb[::step, ::step])

@@ -73,6 +73,8 @@ def explain(
         ("hit", f"{found.uri} (id {found.id})"),
         *explain_report.lines(explanation),
     ]
+    if points is not None and found.match is None:
+        said.append(("points", "too few match and lie alike"))
     for word, line in said:
         typer.echo(printable(f"{word:<11}{line}"))
     print_written(picture=png, page=html)

@@ -94,21 +94,25 @@ def index(
     """
     from grainhash.detections import read_detections
     from grainhash.errors import InputError
-    from grainhash.faces import face_boxes
+    from grainhash.faces import face_boxes, prepare
     from grainhash.folder import absolute
     from grainhash.metadata import read_table
 
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; nothing was changed")
+    gives_boxes = faces or boxes is not None
+    _refuse_boxes(gives_boxes and (whole_only or proposals == 0))
     table = read_table(metadata) if metadata is not None else None
     detections = read_detections(boxes) if boxes is not None else None
     detectors: list[Callable[[Path], Sequence[Box]]] = []
     if detections is not None:
         detectors.append(partial(detections.of, absolute(folder)))
     if faces:
+        prepare()
         detectors.append(face_boxes)
     with opened_gallery(gallery, runtime, create_for=_new_encoder(encoder, whole_only, proposals)) as opened:
         _refuse_other_settings(opened, encoder, whole_only, proposals)
+        _refuse_boxes(gives_boxes and not opened.encoder.granules.proposals)
         with progress_bar(quiet=as_json) as progress:
             report = opened.index(
                 folder,
@@ -307,6 +311,15 @@ def _granules(encoder: Encoder, whole_only: bool, proposals: int | None) -> Gran
     if whole_only:
         return WHOLE_ONLY
     return encoder.granules if proposals is None else replace(encoder.granules, proposals=proposals)
+
+
+def _refuse_boxes(without_proposals: bool) -> None:
+    """Boxes that are given take the place of proposals: where there are none, they would come to nothing."""
+    if without_proposals:
+        raise typer.BadParameter(
+            "--boxes and --faces take the place of proposals, and this gallery has none; they need a gallery "
+            "made without --whole-only and with --proposals 1 or more"
+        )
 
 
 def _refuse_other_settings(
