@@ -183,7 +183,7 @@ class Encoder:
     def network(self) -> Network:
         """The compiled network; the first use takes the time that compiling takes."""
         outputs = outputs_of(self._parts)
-        maps = _activations(outputs)  # on the way to the other outputs, as a rule
+        maps = _map_names(outputs)  # on the way to the other outputs, as a rule
         return self._load_network(
             outputs, maps if self.granules.proposals or not set(maps) & set(outputs) else ()
         )
@@ -278,7 +278,7 @@ class Encoder:
         part = next((part for part in self._parts if part.output is not None), None)
         if part is None or part.output is None:
             return None
-        one_of = () if part.pooling else reversed(_activations([part.output]))
+        one_of = () if part.pooling else reversed(_map_names([part.output]))
         return self._load_network([part.output], list(one_of))
 
     def _features(self, pixels: NDArray[np.uint8], outputs: Outputs) -> NDArray[np.float32]:
@@ -310,7 +310,8 @@ class Encoder:
 
     def _propose(self, granules: Granules, outputs: Outputs, whole: int) -> NDArray[np.float32]:
         """Boxes that fit what is in a picture, whose whole is row `whole` of the outputs."""
-        seen = _activations_of(outputs, whole)
+        maps = _map_of(outputs)
+        seen = None if maps is None else maps[whole]
         return on_steps(propose(granules.rgb, seen, granules.n_proposals, taken=granules.boxes))
 
     def codes(self, granules: Sequence[Granules]) -> list[PictureCodes]:
@@ -366,7 +367,8 @@ class Encoder:
         rows, boxes = self._features(whole, outputs), [region]
         inside = _inside(picture.rgb, region) if parts or points else picture.rgb
         if parts:
-            found = propose(inside, _activations_of(outputs, 0), parts)
+            maps = _map_of(outputs)
+            found = propose(inside, None if maps is None else maps[0], parts)
             boxes += [box.within(region) for box in as_boxes(on_steps(found))]
             rows = np.concatenate([rows, self.features(cut(picture.rgb, boxes[1:], size))])
         of_points = (
@@ -410,22 +412,21 @@ class Encoder:
         tiles = GranuleSettings((Grid(2, POINT_TILE),), 0).tiles(width, height)
         further = without_likenesses(as_rows(given), len(given), taken=tiles)
         boxes = np.concatenate([as_rows([WHOLE]), tiles, further])
-        maps = self._activations(cut(rgb, as_boxes(boxes), size))
+        maps = self._maps(cut(rgb, as_boxes(boxes), size))
         if n_proposals:
             proposed = propose(rgb, maps[0], n_proposals, taken=tiles)
             boxes = np.concatenate([boxes, proposed])
-            maps = np.concatenate([maps, self._activations(cut(rgb, as_boxes(proposed), size))])
+            maps = np.concatenate([maps, self._maps(cut(rgb, as_boxes(proposed), size))])
         return map_points(maps, boxes, width, height)
 
-    def _activations(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _maps(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The feature map of each granule, `(n, channels, rows, columns)`."""
-        outputs = self._outputs(pixels)
-        for output in _activations(outputs):
-            if output in outputs:
-                return outputs[output]
-        raise EncoderError(
-            f"{self.folder}: the network gives no feature map to find points on; choose orb or sift"
-        )
+        maps = _map_of(self._outputs(pixels))
+        if maps is None:
+            raise EncoderError(
+                f"{self.folder}: the network gives no feature map to find points on; choose orb or sift"
+            )
+        return maps
 
     def _min_side(self, region: Box = WHOLE) -> int:
         """Pixels to decode a side to, so that no granule is enlarged that need not be.
@@ -490,7 +491,7 @@ class Encoder:
             draft.write_text(json.dumps(document, indent=2) + "\n")
 
 
-def _activations(outputs: Iterable[str]) -> list[str]:
+def _map_names(outputs: Iterable[str]) -> list[str]:
     """Feature maps that proposals are read from, the finer one first, of the network that gives `outputs`."""
     network = next((name.rpartition(".")[0] for name in outputs), "")
     return [f"{network}.{name}" if network else name for name in ("mid", "map")]
@@ -502,10 +503,9 @@ def _inside(rgb: NDArray[np.uint8], region: Box) -> NDArray[np.uint8]:
     return rgb[top : max(bottom, top + 1), left : max(right, left + 1)]
 
 
-def _activations_of(outputs: Outputs, row: int) -> NDArray[np.float32] | None:
-    """The feature map of one picture, `(channels, rows, columns)`; `None` where the network gives none."""
-    names = [name for name in _activations(outputs) if name in outputs]
-    return outputs[names[0]][row] if names else None
+def _map_of(outputs: Outputs) -> NDArray[np.float32] | None:
+    """The finest feature map, `(n, channels, rows, columns)`; `None` where the network gives none."""
+    return next((outputs[name] for name in _map_names(outputs) if name in outputs), None)
 
 
 def _read_config(folder: Path) -> EncoderConfig:
