@@ -23,11 +23,11 @@ from grainhash.types import WHOLE, Box, Hit, Match, Points
 def verified(
     hits: Sequence[Hit], points: Points, region: Box, encoder: Encoder, n_pictures: int
 ) -> list[Hit]:
-    """The hits, those whose points match with the match, in the order of what to expect by chance.
+    """The same hits, in the same order, those whose points match with the match.
 
-    Such a hit expects as many false matches as the likelier of its codes and its points: a match of points
-    only ever brings a hit forward. Its box bounds the outline, where the points alone tell enough. A hit
-    whose file cannot be read stays as it is.
+    Such a hit expects as many false matches as its codes do or its points, whichever is less: a match of
+    points only ever brings a hit forward. Its box bounds the outline, where the points alone tell enough. A
+    hit whose file cannot be read stays as it is.
 
     Args:
         hits: the best by their codes.
@@ -45,11 +45,10 @@ def verified(
 
     with one_core_each(encoder), closing(in_order(match, hits, 1)) as chunks:
         matches = [match for chunk in chunks for match in chunk]
-    better = [
+    return [
         hit if match is None else _with(hit, match, n_pictures)
         for hit, match in zip(hits, matches, strict=True)
     ]
-    return sorted(better, key=lambda hit: (hit.false_matches, hit.id))
 
 
 def points_of_hit(hit: Hit, source: Source, points: Points, encoder: Encoder) -> Points:
