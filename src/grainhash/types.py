@@ -184,13 +184,13 @@ class Hit:
     false_matches: float
     """Matches as good as this one to expect by chance in this gallery; see `grainhash.chance`."""
     distance: int
-    """Of the granule that matches best."""
+    """Of the granule that is nearest to the query."""
     whole_distance: int
     """From the query to the picture as a whole."""
     part_distance: int | None
     """From the query to the best region; `None` where the picture has no regions."""
     box: Box
-    """Where in the picture `distance` was found."""
+    """Where in the picture the likeness is: what `distance` was found at, or what bounds `match`."""
     query_box: Box
     """The part of the query that it was found for."""
     width: int
