@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from grainhash import Box, Gallery
+from grainhash.chance import together
 from grainhash.encoder.granules import WHOLE_ONLY
 from grainhash.errors import (
     EncoderMismatch,
@@ -85,7 +86,7 @@ def test_a_crop_file_finds_its_picture_and_where_in_it(full, photographs, tmp_pa
     assert hit.distance == hit.part_distance < hit.whole_distance
 
 
-def test_both_is_the_better_of_whole_and_part(full, photographs):
+def test_both_is_the_mean_of_whole_and_part(full, photographs):
     query = photographs / "plants/flower.jpg"
     found = {
         kind: {hit.id: hit for hit in full.search(query, k=100, granularity=kind)}
@@ -96,8 +97,8 @@ def test_both_is_the_better_of_whole_and_part(full, photographs):
         whole, part = found["whole"][id], found["part"][id]
         assert hit.distance == (whole if hit.box == WHOLE else part).distance
         assert (hit.whole_distance, hit.part_distance) == (whole.distance, part.distance)
-        either = 2 * min(whole.false_matches, part.false_matches)  # each kind has half of the chances
-        assert hit.false_matches == pytest.approx(either, rel=1e-6)
+        each = np.log([whole.false_matches, part.false_matches])
+        assert hit.false_matches == pytest.approx(np.exp(together(each)), rel=1e-6)
 
 
 def test_the_first_k_are_the_first_k_of_all(full, photographs):

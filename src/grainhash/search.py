@@ -2,8 +2,9 @@
 
 Every granule passes through the same hash function, so a query can be compared with wholes and with regions
 alike. Codes pick candidates; every part of the query is compared with every granule of those again, by what
-the query's real numbers say if these are given; and each distance, of whatever kind, becomes the number of
-matches as good to expect by chance, by which pictures are ordered.
+the query's real numbers say if these are given; each distance, of whatever kind, becomes the number of
+matches as good to expect by chance. Pictures are ordered by the mean of what their wholes and their regions
+say.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from grainhash.chance import LEAST, SAMPLE, Chance
+from grainhash.chance import LEAST, SAMPLE, Chance, together
 from grainhash.codes import hamming, unpack
 from grainhash.errors import InputError
-from grainhash.index import Index
+from grainhash.index import Index, Neighbours
 from grainhash.types import Codes, Granularity, Stage
 
 WHOLE_PICTURE = -1
 """The region number of a match with the picture as a whole."""
 
 DEPTH = 10
-"""Candidates a picture of the answer, where they are ordered by more than their codes."""
+"""Candidates a picture of the answer, where they are ordered by more than one distance."""
 
 LEAST_DEPTH = 100
 """Candidates at least, then."""
@@ -92,13 +93,13 @@ def rank(
     allow: NDArray[np.int64] | None = None,
     as_of_all: bool = False,
 ) -> Ranking:
-    """Find the `k` best pictures: those that have the granule that matches by chance most seldom.
+    """Find the `k` best pictures: those that match as well by chance most seldom.
 
-    Without projections this is exact. Expected false matches grow with the distance, for each kind of granule
-    and each part of the query in its own way, so the first `k` of each list by distance hold the first `k` of
-    their order: a picture outside all of them has `k` pictures before it in the list of its best match, and
-    each of those expects no more. With projections the candidates are the nearest by distance, `DEPTH` times
-    as many.
+    Without projections this is exact, as expected false matches grow with the distance. Of one kind of
+    granule, the first `k` of each list by distance hold the first `k` of their order. Of both, a picture in
+    no list is no better than one that is last in all of them: the lists grow until that tells the first `k`
+    from the rest (the threshold algorithm; Fagin, Lotem, Naor, JCSS 2003). With projections the candidates
+    are the nearest by distance, `DEPTH` times as many as asked for.
 
     Args:
         wholes: one code a picture.
@@ -112,35 +113,59 @@ def rank(
     kinds = {"whole": [wholes], "part": [regions], "both": [wholes, regions]}.get(granularity)
     if kinds is None:
         raise InputError(f"granularity {granularity!r}: choose whole, part or both")
+    if granularity == "both" and not regions.n_codes:
+        kinds = [wholes]
+    share = 1.0 if allow is None or as_of_all else len(allow) / max(len(wholes), 1)
+    exact = question.projections is None
+    depth = k if exact and len(kinds) == 1 else max(DEPTH * k, LEAST_DEPTH if k else 0)
+    while True:
+        ranking, is_certain = _ranked(wholes, regions, kinds, question, k, depth, allow, share)
+        if is_certain or not exact:
+            return ranking
+        depth *= DEPTH
+
+
+def _ranked(
+    wholes: Index,
+    regions: Index,
+    kinds: list[Index],
+    question: Question,
+    k: int,
+    depth: int,
+    allow: NDArray[np.int64] | None,
+    share: float,
+) -> tuple[Ranking, bool]:
+    """The `k` best of the `depth` nearest of each kind, and whether no other picture can be among them."""
     watch = _Watch()
     n_parts = len(question.codes)
-    depth = k if question.projections is None else max(DEPTH * k, LEAST_DEPTH if k else 0)
+    granularity = "both" if len(kinds) > 1 else "whole" if kinds[0] is wholes else "part"
     with watch("candidates", f"the nearest {depth:,} by {_GRANULES[granularity]}") as stage:
-        found = [index.search(question.codes, depth, allow=allow).ids.ravel() for index in kinds]
-        ids = np.unique(np.concatenate(found))
+        found = [index.search(question.codes, depth, allow=allow) for index in kinds]
+        ids = np.unique(np.concatenate([answer.ids.ravel() for answer in found]))
         stage.n = len(ids)
     how = "Hamming" if question.projections is None else "asymmetric"
     with watch("order", f"{n_parts} of the query with every granule, by {how} distance") as stage:
         whole, part = _matches(wholes, question, ids), _matches(regions, question, ids)
         stage.n = len(ids)
     with watch("score", "matches as good to expect by chance") as stage:
-        share = 1.0 if allow is None or as_of_all else len(allow) / max(len(wholes), 1)
-        by_kind = [whole if index is wholes else part for index in kinds]
-        chances = np.concatenate(_chances(kinds, question, by_kind))
-        n_compared = [index.n_codes * share for index in kinds]
-        expected = chances + np.log(_trials(n_compared, n_parts))[:, None]
-        best, at = expected.argmin(axis=0), np.arange(len(ids))
-        asked = best % n_parts
-        least = expected[best, at]
+        chances = _chances(kinds, question)
+        trials = np.log(_trials([index.n_codes * share for index in kinds], n_parts))
+        by_kind = np.stack([whole.values if index is wholes else part.values for index in kinds])
+        each = _log_shares(chances, by_kind) + trials[..., None]
+        of_kind, at = each.min(axis=1), np.arange(len(ids))
+        asked = each.argmin(axis=1)[of_kind.argmin(axis=0), at]
+        least = together(of_kind)
         order = np.lexsort((ids, least))[:k]
         order = order[np.isfinite(least[order])]
+        beyond = together((_log_shares(chances, _last(found, depth)) + trials[..., None]).min(axis=1))
+        is_certain = len(kinds) == 1 or bool(least[order[-1:]].max(initial=-np.inf) < beyond[0])
         stage.n = len(order)
     # Where the likeness is: what scores best may be the whole though a region is as near, or nearer.
     nearer = part.values[asked, at] <= whole.values[asked, at]
     of_region = (
         nearer & np.isfinite(part.values[asked, at]) if granularity == "both" else granularity == "part"
     )
-    return Ranking(
+    ranking = Ranking(
         ids=ids[order],
         expected=np.exp(least[order]),
         distances=np.where(of_region, part.bits[asked, at], whole.bits[asked, at])[order],
@@ -150,6 +175,7 @@ def rank(
         parts=asked[order],
         stages=watch.stages,
     )
+    return ranking, is_certain
 
 
 _GRANULES = {"whole": "wholes", "part": "regions", "both": "wholes and by regions"}
@@ -187,36 +213,52 @@ def _matches(index: Index, question: Question, ids: NDArray[np.int64]) -> _Match
     return _Matches(values, bits, members)
 
 
-def _trials(n_compared: list[float], n_parts: int) -> NDArray[np.float64]:
-    """What the chance of a match is multiplied by, `(n_kinds * n_parts,)`, kind after kind.
+def _last(found: list[Neighbours], depth: int) -> NDArray[np.float64]:
+    """The greatest distance in each list, `(n_kinds, n_parts, 1)`; infinite where it has all there is."""
+    return np.stack(
+        [
+            answer.distances[:, -1:].astype(np.float64)
+            if depth and answer.ids.shape[1] == depth
+            else np.full((len(answer.ids), 1), np.inf)
+            for answer in found
+        ]
+    )
 
-    Wholes and regions have the same share in all that is expected by chance, and so have what is asked for
-    and all parts of it together: a match counts for less where there are many of its like to match (a
-    weighted Bonferroni correction; Genovese, Roeder, Wasserman, Biometrika 2006).
+
+def _trials(n_compared: list[float], n_parts: int) -> NDArray[np.float64]:
+    """What the chance of a match is multiplied by, `(n_kinds, n_parts)`.
+
+    What is asked for has half of all that is expected by chance, and all parts of it together the other half:
+    a match counts for less where there are many of its like to match (a weighted Bonferroni correction;
+    Genovese, Roeder, Wasserman, Biometrika 2006).
     """
     shares = np.array([1.0]) if n_parts == 1 else np.array([1.0] + [1 / (n_parts - 1)] * (n_parts - 1)) / 2
-    of_kinds = np.maximum(np.array(n_compared), 1.0) * len(n_compared)
-    trials: NDArray[np.float64] = (of_kinds[:, None] / shares).ravel()
+    trials: NDArray[np.float64] = np.maximum(np.array(n_compared), 1.0)[:, None] / shares
     return trials
 
 
-def _chances(kinds: list[Index], question: Question, matches: list[_Matches]) -> list[NDArray[np.float64]]:
-    """How likely anything unrelated is as near, by kind of granule, `(n_parts, n_ids)` each: its logarithm.
+def _chances(kinds: list[Index], question: Question) -> list[list[Chance]]:
+    """What distances are chance, for each kind of granule and each part of the query.
 
-    Chance is that of each kind where a gallery has enough of each, else that of all together.
+    That is judged by each kind where a gallery has enough of each, else by all together.
     """
     samples = [question.distances(index.sample(SAMPLE)) for index in kinds]
     if any(distances.shape[1] < LEAST for distances in samples):
         samples = [np.concatenate(samples, axis=1)] * len(kinds)
     return [
-        np.stack(
-            [
-                Chance.of(distances, index.n_bits).log_share(values)
-                for distances, values in zip(sampled, of_kind.values, strict=True)
-            ]
-        )
-        for index, sampled, of_kind in zip(kinds, samples, matches, strict=True)
+        [Chance.of(distances, index.n_bits) for distances in sampled]
+        for index, sampled in zip(kinds, samples, strict=True)
     ]
+
+
+def _log_shares(chances: list[list[Chance]], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How likely anything unrelated is as near, `(n_kinds, n_parts, n)` distances: its logarithm."""
+    return np.stack(
+        [
+            np.stack([chance.log_share(row) for chance, row in zip(of_parts, rows, strict=True)])
+            for of_parts, rows in zip(chances, values, strict=True)
+        ]
+    )
 
 
 class _Watch:
