@@ -4,8 +4,8 @@ A distance means little by itself: codes of one hash function are nearer to each
 another, some queries are near to everything, and among many granules some are near by chance. So each query
 is compared with a sample of the gallery's own granules, nearly all of which have nothing to do with it. A
 normal distribution through their median and their first percentile says how often anything unrelated comes as
-near as a distance; times the number of granules of its kind that are searched, over the share of that kind in
-all false matches (`grainhash.search`), that is how many false matches to expect:
+near as a distance; times the number of granules of its kind that are searched, over the share that a part of
+the query has in all false matches (`grainhash.search`), that is how many false matches to expect:
 
     expected(d) = n_granules / share * Phi((d - median) / spread)        score = 1 / (1 + expected)
 
@@ -86,11 +86,9 @@ def together(log_expected: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     n_kinds = len(log_expected)
     if n_kinds == 1:
-        one: NDArray[np.float64] = log_expected[0]
-        return one
+        return np.asarray(log_expected[0])
     total = np.logaddexp.reduce(POWER * log_expected, axis=0)
-    mean: NDArray[np.float64] = (total - log(n_kinds) + log1p(POWER)) / POWER
-    return mean
+    return np.asarray((total - log(n_kinds) + log1p(POWER)) / POWER)
 
 
 def score_of(expected: float) -> float:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,62 +111,48 @@ def rank(
         allow: ids that a filter lets through, ascending; all by default.
         as_of_all: expect as many matches by chance as if all were let through.
     """
+    if granularity == "both" and not regions.n_codes:
+        granularity = "whole"
     kinds = {"whole": [wholes], "part": [regions], "both": [wholes, regions]}.get(granularity)
     if kinds is None:
         raise InputError(f"granularity {granularity!r}: choose whole, part or both")
-    if granularity == "both" and not regions.n_codes:
-        kinds = [wholes]
-    share = 1.0 if allow is None or as_of_all else len(allow) / max(len(wholes), 1)
-    exact = question.projections is None
-    depth = k if exact and len(kinds) == 1 else max(DEPTH * k, LEAST_DEPTH if k else 0)
-    while True:
-        ranking, is_certain = _ranked(wholes, regions, kinds, question, k, depth, allow, share)
-        if is_certain or not exact:
-            return ranking
-        depth *= DEPTH
-
-
-def _ranked(
-    wholes: Index,
-    regions: Index,
-    kinds: list[Index],
-    question: Question,
-    k: int,
-    depth: int,
-    allow: NDArray[np.int64] | None,
-    share: float,
-) -> tuple[Ranking, bool]:
-    """The `k` best of the `depth` nearest of each kind, and whether no other picture can be among them."""
     watch = _Watch()
     n_parts = len(question.codes)
-    granularity = "both" if len(kinds) > 1 else "whole" if kinds[0] is wholes else "part"
-    with watch("candidates", f"the nearest {depth:,} by {_GRANULES[granularity]}") as stage:
-        found = [index.search(question.codes, depth, allow=allow) for index in kinds]
-        ids = np.unique(np.concatenate([answer.ids.ravel() for answer in found]))
-        stage.n = len(ids)
-    how = "Hamming" if question.projections is None else "asymmetric"
-    with watch("order", f"{n_parts} of the query with every granule, by {how} distance") as stage:
-        whole, part = _matches(wholes, question, ids), _matches(regions, question, ids)
-        stage.n = len(ids)
-    with watch("score", "matches as good to expect by chance") as stage:
-        chances = _chances(kinds, question)
-        trials = np.log(_trials([index.n_codes * share for index in kinds], n_parts))
-        by_kind = np.stack([whole.values if index is wholes else part.values for index in kinds])
-        each = _log_shares(chances, by_kind) + trials[..., None]
-        of_kind, at = each.min(axis=1), np.arange(len(ids))
-        asked = each.argmin(axis=1)[of_kind.argmin(axis=0), at]
-        least = together(of_kind)
-        order = np.lexsort((ids, least))[:k]
-        order = order[np.isfinite(least[order])]
-        beyond = together((_log_shares(chances, _last(found, depth)) + trials[..., None]).min(axis=1))
-        is_certain = len(kinds) == 1 or bool(least[order[-1:]].max(initial=-np.inf) < beyond[0])
-        stage.n = len(order)
+    share = 1.0 if allow is None or as_of_all else len(allow) / max(len(wholes), 1)
+    one_list_tells = question.projections is None and len(kinds) == 1
+    depth = k if one_list_tells else max(DEPTH * k, LEAST_DEPTH if k else 0)
+    chance: _ByChance | None = None
+    while True:
+        with watch("candidates", f"the nearest {depth:,} by {_GRANULES[granularity]}") as stage:
+            found = [index.search(question.codes, depth, allow=allow) for index in kinds]
+            ids = np.unique(np.concatenate([answer.ids.ravel() for answer in found]))
+            stage.n = len(ids)
+        how = "Hamming" if question.projections is None else "asymmetric"
+        with watch("order", f"{n_parts} of the query with every granule, by {how} distance") as stage:
+            whole, part = _matches(wholes, question, ids), _matches(regions, question, ids)
+            stage.n = len(ids)
+        with watch("score", "matches as good to expect by chance") as stage:
+            chance = chance or _ByChance.of(kinds, question, share)
+            values = np.stack([whole.values if index is wholes else part.values for index in kinds])
+            expected = chance.log_expected(values)
+            of_kind, at = expected.min(axis=1), np.arange(len(ids))
+            asked = expected.argmin(axis=1)[of_kind.argmin(axis=0), at]
+            least = together(of_kind)
+            order = np.lexsort((ids, least))[:k]
+            order = order[np.isfinite(least[order])]
+            stage.n = len(order)
+            if one_list_tells or question.projections is not None:
+                break
+            beyond = together(chance.log_expected(_last(found, depth)).min(axis=1))
+            if np.all(least[order] < beyond):
+                break
+        depth *= DEPTH
     # Where the likeness is: what scores best may be the whole though a region is as near, or nearer.
     nearer = part.values[asked, at] <= whole.values[asked, at]
     of_region = (
         nearer & np.isfinite(part.values[asked, at]) if granularity == "both" else granularity == "part"
     )
-    ranking = Ranking(
+    return Ranking(
         ids=ids[order],
         expected=np.exp(least[order]),
         distances=np.where(of_region, part.bits[asked, at], whole.bits[asked, at])[order],
@@ -175,7 +162,6 @@ def _ranked(
         parts=asked[order],
         stages=watch.stages,
     )
-    return ranking, is_certain
 
 
 _GRANULES = {"whole": "wholes", "part": "regions", "both": "wholes and by regions"}
@@ -225,52 +211,65 @@ def _last(found: list[Neighbours], depth: int) -> NDArray[np.float64]:
     )
 
 
-def _trials(n_compared: list[float], n_parts: int) -> NDArray[np.float64]:
-    """What the chance of a match is multiplied by, `(n_kinds, n_parts)`.
+@dataclass(frozen=True, slots=True, eq=False)
+class _ByChance:
+    """What is to expect by chance, of each kind of granule and each part of the query."""
 
-    What is asked for has half of all that is expected by chance, and all parts of it together the other half:
-    a match counts for less where there are many of its like to match (a weighted Bonferroni correction;
-    Genovese, Roeder, Wasserman, Biometrika 2006).
-    """
-    shares = np.array([1.0]) if n_parts == 1 else np.array([1.0] + [1 / (n_parts - 1)] * (n_parts - 1)) / 2
-    trials: NDArray[np.float64] = np.maximum(np.array(n_compared), 1.0)[:, None] / shares
-    return trials
+    distances: list[list[Chance]]
+    """By kind, then by part."""
+    log_trials: NDArray[np.float64]
+    """`(n_kinds, n_parts)`: what the chance of one match is multiplied by, its logarithm."""
 
+    @classmethod
+    def of(cls, kinds: list[Index], question: Question, share: float) -> Self:
+        """Of a search that compares with a `share` of what the indexes hold.
 
-def _chances(kinds: list[Index], question: Question) -> list[list[Chance]]:
-    """What distances are chance, for each kind of granule and each part of the query.
+        Distances are judged by each kind where a gallery has enough of each, else by all together. What is
+        asked for has half of all that is expected, and all parts of it together the other half: a match
+        counts for less where there are many of its like to match (a weighted Bonferroni correction;
+        Genovese, Roeder, Wasserman, Biometrika 2006).
+        """
+        samples = [question.distances(index.sample(SAMPLE)) for index in kinds]
+        if any(sampled.shape[1] < LEAST for sampled in samples):
+            samples = [np.concatenate(samples, axis=1)] * len(kinds)
+        n_parts = len(question.codes)
+        shares = np.full(n_parts, 1 / (2 * max(n_parts - 1, 1)))
+        shares[0] = 1 / 2 if n_parts > 1 else 1
+        n_compared = np.array([max(index.n_codes * share, 1.0) for index in kinds])
+        return cls(
+            [
+                [Chance.of(distances, index.n_bits) for distances in sampled]
+                for index, sampled in zip(kinds, samples, strict=True)
+            ],
+            np.log(n_compared[:, None] / shares),
+        )
 
-    That is judged by each kind where a gallery has enough of each, else by all together.
-    """
-    samples = [question.distances(index.sample(SAMPLE)) for index in kinds]
-    if any(distances.shape[1] < LEAST for distances in samples):
-        samples = [np.concatenate(samples, axis=1)] * len(kinds)
-    return [
-        [Chance.of(distances, index.n_bits) for distances in sampled]
-        for index, sampled in zip(kinds, samples, strict=True)
-    ]
-
-
-def _log_shares(chances: list[list[Chance]], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How likely anything unrelated is as near, `(n_kinds, n_parts, n)` distances: its logarithm."""
-    return np.stack(
-        [
-            np.stack([chance.log_share(row) for chance, row in zip(of_parts, rows, strict=True)])
-            for of_parts, rows in zip(chances, values, strict=True)
+    def log_expected(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Matches as near to expect, of `(n_kinds, n_parts, n)` distances: their logarithms."""
+        shares = [
+            [chance.log_share(row) for chance, row in zip(chances, rows, strict=True)]
+            for chances, rows in zip(self.distances, values, strict=True)
         ]
-    )
+        return np.array(shares) + self.log_trials[..., None]
 
 
 class _Watch:
-    """Times stages as they go by."""
+    """Times stages as they go by; one that comes by again takes the time of both."""
 
     def __init__(self) -> None:
-        self.stages: list[Stage] = []
+        self._stages: dict[str, Stage] = {}
+
+    @property
+    def stages(self) -> list[Stage]:
+        """In the order in which they first came by."""
+        return list(self._stages.values())
 
     @contextmanager
     def __call__(self, name: str, what: str) -> Iterator[Stage]:
-        stage = Stage(name, what)
-        self.stages.append(stage)
+        stage = self._stages.setdefault(name, Stage(name, what))
+        stage.what = what
         started = perf_counter()
-        yield stage
-        stage.seconds = perf_counter() - started
+        try:
+            yield stage
+        finally:
+            stage.seconds += perf_counter() - started
