@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -321,3 +322,26 @@ np.save("features.npy", network.run(np.load("pixels.npy"))["pooled"])
 
     def test_file_is_small(self):
         assert NETWORK.stat().st_size < 4_200_000
+
+
+class _SignalStack(ctypes.Structure):
+    """`stack_t` of Linux."""
+
+    _fields_ = [("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+
+
+def _signal_stack():
+    stack = _SignalStack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)) == 0
+    return stack.start, stack.size
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signal stacks are looked at on Linux alone")
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_network_leaves_the_stack_for_signals_of_its_caller_alone(runtime):
+    """One that it put there would be gone with the network: the next signal would write over other memory."""
+    before = _signal_stack()
+    network = _load(runtime, threads=1)
+    assert _signal_stack() == before
+    del network
+    assert _signal_stack() == before

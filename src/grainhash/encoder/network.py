@@ -16,6 +16,7 @@ import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import ModuleType
@@ -153,19 +154,22 @@ class OpenVinoNetwork(Network):
         pixels.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
         pixels.model().set_layout(ov.Layout(spec.layout))
         pixels.preprocess().convert_element_type(ov.Type.f32).mean(list(spec.mean)).scale(list(spec.std))
-        self._compiled = core.compile_model(
-            steps.build(),
-            "CPU",
-            {
-                "NUM_STREAMS": threads if mode == "throughput" else 1,
-                "INFERENCE_NUM_THREADS": threads,
-                # Two processes that pin would share one core while another idles.
-                "ENABLE_CPU_PINNING": False,
-                # Otherwise CPUs with bfloat16 compute the layers that are not int8 more coarsely than others.
-                "INFERENCE_PRECISION_HINT": "f32",
-                "PERFORMANCE_HINT": mode.upper(),
-            },
-        )
+        settings = {
+            "NUM_STREAMS": threads if mode == "throughput" else 1,
+            "INFERENCE_NUM_THREADS": threads,
+            # Two processes that pin would share one core while another idles.
+            "ENABLE_CPU_PINNING": False,
+            # Otherwise CPUs with bfloat16 compute the layers that are not int8 more coarsely than others.
+            "INFERENCE_PRECISION_HINT": "f32",
+            "PERFORMANCE_HINT": mode.upper(),
+        }
+        # OpenVINO's CPU plugin gives the thread that makes it a stack for signals, and unmaps that with the
+        # last that uses the plugin, wherever this is. A thread that lived on would have its next signal
+        # handled in memory that is no longer there, or that holds a picture by then.
+        with ThreadPoolExecutor(1, thread_name_prefix="grainhash-compile") as thread_that_ends:
+            self._compiled = thread_that_ends.submit(
+                core.compile_model, steps.build(), "CPU", settings
+            ).result()
         self._local = threading.local()
         # OpenVINO's binding deadlocks where two threads are the first to pass it an array (a static of
         # pybind11, made under the interpreter's lock). So one thread passes the first one, here.
