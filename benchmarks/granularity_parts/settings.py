@@ -11,7 +11,7 @@ from granules import TILES
 from grainhash.encoder.granules import WHOLE_ONLY, GranuleSettings, Grid
 
 WHOLES, SMALL, DEFAULT, MORE = "whole pictures only", "3 proposals", "default", "4 tiles, 20 proposals"
-VERIFIED = "default, 10 verified"
+VERIFIED = "default, 20 verified"
 DRAWN = "boxes drawn by people, 20 at most"
 
 
@@ -33,7 +33,7 @@ class Setting:
         return {**self.searches, **self.further.get(task, {})}
 
 
-VERIFY = {VERIFIED: {"verify": 10}}
+VERIFY = {VERIFIED: {"verify": 20}}
 
 SETTINGS = (
     Setting(WHOLE_ONLY, {WHOLES: {}}, ("scenes", "objects", "copies")),
