@@ -15,6 +15,7 @@ import numpy as np
 from grainhash.chance import score_of
 from grainhash.codecache import CodeCache
 from grainhash.encoder.encoder import Asked, Encoder
+from grainhash.encoder.granules import as_boxes
 from grainhash.errors import (
     EncoderMismatch,
     GalleryError,
@@ -545,6 +546,53 @@ class Gallery:
             height=row.height,
             meta=row.meta,
         )
+
+    def browse(self, *, after: int = 0, limit: int = 100, where: str | None = None) -> list[PictureRow]:
+        """The next pictures in ascending order of id, without any query.
+
+        Args:
+            after: the id that the last one before had.
+            limit: how many, at most.
+            where: a filter on metadata.
+
+        Raises:
+            WhereError: the filter does not parse.
+        """
+        if where is None:
+            return self._store.pictures(self._store.ids_after(after, limit))
+        ids = self._store.ids_where(compile_where(where))
+        first = int(np.searchsorted(ids, after, side="right"))
+        return self._store.pictures(ids[first : first + limit].tolist())
+
+    def picture(self, picture: Path | str | int) -> PictureRow:
+        """What the gallery knows of one picture.
+
+        Raises:
+            InputError: not one picture of the gallery.
+        """
+        id = self._one(picture)
+        row = next(iter(self._store.pictures([id])), None)
+        if row is None:
+            raise _removed(picture)
+        return row
+
+    def regions_of(self, picture: Path | str | int) -> list[Box]:
+        """The boxes of a picture's regions.
+
+        Raises:
+            InputError: not one picture of the gallery.
+        """
+        return as_boxes(self._store.boxes([self._one(picture)])[0])
+
+    def content(self, picture: Path | str | int) -> bytes:
+        """The file that the codes of a picture were made from.
+
+        Raises:
+            InputError: not one picture of the gallery.
+            PictureError: the file is gone, or cannot be read.
+            GalleryError: the file has changed since it was indexed.
+        """
+        return self._content(self._one(picture))
 
     def info(self) -> GalleryInfo:
         """What the gallery holds."""

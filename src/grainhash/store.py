@@ -251,6 +251,11 @@ class Store:
         """The ids of those of these pictures that are in the gallery."""
         return dict(self._in_chunks("SELECT uri, id FROM pictures WHERE uri IN ({})", uris))
 
+    def ids_after(self, after: int, limit: int) -> list[int]:
+        """The next `limit` ids above `after`, ascending."""
+        rows = self._db.execute("SELECT id FROM pictures WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
+        return [row[0] for row in rows]
+
     def ids_below(self, prefix: str) -> list[int]:
         """Ids of the pictures below a folder, given as its uri with a trailing separator."""
         return [row[0] for row in self._db.execute(f"SELECT id FROM pictures WHERE {_BELOW}", _range(prefix))]

@@ -25,7 +25,7 @@ from grainhash.encoder.network import Features as Outputs
 from grainhash.encoder.network import Network, NetworkSpec, load_network
 from grainhash.encoder.points import CORNER_SIDE, corner_points, map_points
 from grainhash.encoder.proposals import propose, without_likenesses
-from grainhash.errors import EncoderError
+from grainhash.errors import EncoderError, PictureError
 from grainhash.features.parts import Part, outputs_of, parse_parts
 from grainhash.files import whole_file
 from grainhash.hashing.function import HashFunction
@@ -83,6 +83,17 @@ class Seen:
     """`(1 + n_regions, n_features)`: of the whole first."""
     boxes: NDArray[np.float32]
     """`(n_regions, 4)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is to be looked for; see `Encoder.ask`."""
+
+    source: Source
+    region: Box = WHOLE
+    parts: int = 0
+    points: PointKind | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,21 +371,71 @@ class Encoder:
             EncoderError: points of a feature map, and the network gives none.
             MissingExtra: points of OpenCV's, which is not installed.
         """
-        picture = self.decode(source, region=region, name=name)
+        (asked,) = self.ask_all([Query(source, region, parts, points, name)])
+        if isinstance(asked, PictureError):
+            raise asked
+        return asked
+
+    def ask_all(self, queries: Sequence[Query]) -> list[Asked | PictureError]:
+        """What several queries look like, each as `ask` says of it alone: the network sees them together.
+
+        Returns:
+            One for each query, in their order; the error, where a picture cannot be used.
+
+        Raises:
+            EncoderError: see `ask`.
+            MissingExtra: see `ask`.
+        """
         size = self.config.network.input_size
-        whole = cut(picture.rgb, [region], size)
-        outputs = self._outputs(whole)
-        rows, boxes = self._features(whole, outputs), [region]
-        inside = _inside(picture.rgb, region) if parts or points else picture.rgb
-        if parts:
-            maps = _map_of(outputs)
-            found = propose(inside, None if maps is None else maps[0], parts)
-            boxes += [box.within(region) for box in as_boxes(on_steps(found))]
-            rows = np.concatenate([rows, self.features(cut(picture.rgb, boxes[1:], size))])
-        of_points = (
-            None if points is None else self._points(inside, points, (), POINT_PROPOSALS).within(region)
+        decoded = [self._decoded(query) for query in queries]
+        pictures = [
+            (query, picture.rgb)
+            for query, picture in zip(queries, decoded, strict=True)
+            if isinstance(picture, Picture)
+        ]
+        if not pictures:
+            return [error for error in decoded if isinstance(error, PictureError)]
+        wholes = np.concatenate([cut(rgb, [query.region], size) for query, rgb in pictures])
+        outputs = self._outputs(wholes)
+        rows = self._features(wholes, outputs)
+        maps = _map_of(outputs)
+        boxes = [
+            self._parts_of(query, rgb, None if maps is None else maps[at])
+            for at, (query, rgb) in enumerate(pictures)
+        ]
+        of_parts = rows[:0]
+        if any(boxes):
+            cuts = [cut(rgb, own, size) for (_, rgb), own in zip(pictures, boxes, strict=True)]
+            of_parts = self.features(np.concatenate(cuts))
+        further = np.split(of_parts, np.cumsum([len(own) for own in boxes])[:-1])
+        seen = iter(
+            Asked(
+                [query.region, *own],
+                self.hash_function.project(np.concatenate([row[None], of_own])),
+                self._points_of(query, rgb),
+            )
+            for (query, rgb), row, own, of_own in zip(pictures, rows, boxes, further, strict=True)
         )
-        return Asked(boxes, self.hash_function.project(rows), of_points)
+        return [each if isinstance(each, PictureError) else next(seen) for each in decoded]
+
+    def _decoded(self, query: Query) -> Picture | PictureError:
+        try:
+            return self.decode(query.source, region=query.region, name=query.name)
+        except PictureError as error:
+            return error
+
+    def _parts_of(self, query: Query, rgb: NDArray[np.uint8], seen: NDArray[np.float32] | None) -> list[Box]:
+        """Boxes that fit things in what is asked for, as boxes of the whole picture."""
+        if not query.parts:
+            return []
+        found = propose(_inside(rgb, query.region), seen, query.parts)
+        return [box.within(query.region) for box in as_boxes(on_steps(found))]
+
+    def _points_of(self, query: Query, rgb: NDArray[np.uint8]) -> Points | None:
+        if query.points is None:
+            return None
+        inside = _inside(rgb, query.region)
+        return self._points(inside, query.points, (), POINT_PROPOSALS).within(query.region)
 
     def points(
         self,

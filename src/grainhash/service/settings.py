@@ -1,0 +1,73 @@
+"""What a service allows, and how much of everything."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+from grainhash.errors import InputError
+
+LEAST_TOKEN = 16
+"""Characters: fewer could be guessed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """Limits and secrets of one service.
+
+    Raises:
+        InputError: an address that others can reach without a token, or a token that can be guessed.
+    """
+
+    host: str = "127.0.0.1"
+    """The address that it listens at."""
+    port: int = 8000
+    token: str | None = None
+    """Whoever has it may add and remove pictures; nobody may without one."""
+    read_token: str | None = None
+    """If there is one, it (or `token`) is needed for everything but `/healthz`."""
+    hosts: tuple[str, ...] = ()
+    """Names, beside `host`, that requests may call it by: a page elsewhere must not reach it by a name of its
+    own (DNS rebinding)."""
+    show_paths: bool = True
+    """Whether answers say where files are; errors never do."""
+    max_upload_bytes: int = 32 * 1024**2
+    max_pixels: int = 64_000_000
+    """Of one picture in memory; see `grainhash.images.Limits`."""
+    body_seconds: float = 30.0
+    """How long a picture may take to arrive."""
+    queue: int = 64
+    """Requests that wait for a core; more are answered 503 at once."""
+    bodies: int = 256
+    """Pictures that are arriving or waiting; more are answered 503 at once."""
+    rate: float = 200.0
+    """Requests a second that one client may make in the long run, four times as many at once; 0 for any."""
+    workers: int | None = None
+    """Cores to encode on; all of this process by default."""
+
+    def __post_init__(self) -> None:
+        for name, token in (("token", self.token), ("read token", self.read_token)):
+            if token is not None and not (len(token) >= LEAST_TOKEN and token.isascii()):
+                raise InputError(f"the {name} must have {LEAST_TOKEN} ASCII characters or more")
+        if self.token is None and self.read_token is None and not is_loopback(self.host):
+            raise InputError(
+                f"{self.host} can be reached by others: set a token (GRAINHASH_TOKEN, GRAINHASH_READ_TOKEN), "
+                "or leave --host out to serve this machine alone"
+            )
+
+    @property
+    def allowed_hosts(self) -> frozenset[str] | None:
+        """Names in lower case that a request may give; `None` for any, where the address is everybody's."""
+        if not is_loopback(self.host) and not self.hosts:
+            return None
+        return frozenset({self.host.lower(), "localhost", "127.0.0.1", "::1", *map(str.lower, self.hosts)})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine alone."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

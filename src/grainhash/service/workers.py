@@ -1,0 +1,192 @@
+"""The cores of a service: a bounded queue, a thread a core, and queries that wait seen by the network together.
+
+All work that takes time goes through here, so that no more runs at once than there are cores, and no more
+waits than there is room for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, TypeVar
+
+from grainhash.encoder.encoder import Asked, Query
+from grainhash.encoder.network import usable_cores
+from grainhash.encoder.pipeline import one_core_each
+from grainhash.gallery import Gallery
+from grainhash.service.problems import busy
+
+T = TypeVar("T")
+
+TOGETHER = 8
+"""Queries that the network sees at once, at most: more are no faster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the gallery's encoder saw in a query."""
+
+    asked: Asked
+    encoder: str
+    """Its fingerprint."""
+    seconds: float
+    """What seeing it took, together with the others of its batch."""
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+    work: Callable[[], Any] | None = None
+    query: Query | None = None
+    then: Callable[[Look], Any] | None = None
+
+    def done(self, value: Any) -> None:
+        self.loop.call_soon_threadsafe(self._settle, value)
+
+    def _settle(self, value: Any) -> None:
+        if self.future.done():  # nobody waits for it any more
+            return
+        if isinstance(value, BaseException):
+            self.future.set_exception(value)
+        else:
+            self.future.set_result(value)
+
+
+@dataclass(eq=False)
+class Workers:
+    """A thread a core, fed by one bounded queue.
+
+    Args:
+        gallery: whose encoder looks at queries.
+        capacity: jobs that wait, at most.
+        n: threads; one a core by default.
+        seen: told how many queries the network saw together.
+    """
+
+    gallery: Gallery
+    capacity: int
+    n: int | None = None
+    seen: Callable[[int], None] = lambda n: None
+    _jobs: deque[_Job] = field(default_factory=deque)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _threads: list[threading.Thread] = field(default_factory=list)
+    _closing: bool = False
+
+    def start(self) -> None:
+        """Compile the network and start the threads."""
+        self._limits = one_core_each(self.gallery.encoder)
+        self._limits.__enter__()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"grainhash-{number}", daemon=True)
+            for number in range(self.n or usable_cores())
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Finish what was accepted, then end the threads."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+        self._limits.__exit__(None, None, None)
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that no thread has taken yet."""
+        return len(self._jobs)
+
+    def check_room(self) -> None:
+        """Refuse a request early, before its picture is read.
+
+        Raises:
+            Problem: 503, the queue is full.
+        """
+        if len(self._jobs) >= self.capacity:
+            raise busy("the server is busy")
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Have a thread do some work.
+
+        Raises:
+            Problem: 503, the queue is full.
+        """
+        result: T = await self._put(work=work)
+        return result
+
+    async def look(self, query: Query, then: Callable[[Look], T]) -> T:
+        """Have a thread look at a query, together with others that wait, and go on with what it saw.
+
+        Raises:
+            PictureError: the picture cannot be used.
+            Problem: 503, the queue is full.
+        """
+        result: T = await self._put(query=query, then=then)
+        return result
+
+    async def _put(self, **what: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        job = _Job(loop, loop.create_future(), **what)
+        with self._changed:
+            if len(self._jobs) >= self.capacity or self._closing:
+                raise busy("the server is busy")
+            self._jobs.append(job)
+            self._changed.notify()
+        return await job.future
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._jobs and not self._closing:
+                    self._changed.wait()
+                if not self._jobs:
+                    return
+                jobs = self._take()
+            try:
+                self._do(jobs)
+            except BaseException as error:
+                for job in jobs:
+                    job.done(error)
+
+    def _take(self) -> list[_Job]:
+        """The next job, and if that is a query its share of the queries that wait."""
+        first = self._jobs.popleft()
+        if first.query is None:
+            return [first]
+        waiting = [job for job in self._jobs if job.query is not None]
+        share = min(TOGETHER - 1, len(waiting) // len(self._threads))
+        for job in waiting[:share]:
+            self._jobs.remove(job)
+        return [first, *waiting[:share]]
+
+    def _do(self, jobs: list[_Job]) -> None:
+        if jobs[0].work is not None:
+            (job,) = jobs
+            job.done(_tried(jobs[0].work))
+            return
+        started = perf_counter()
+        encoder = self.gallery.encoder
+        looks = encoder.ask_all([job.query for job in jobs if job.query is not None])
+        seconds = perf_counter() - started
+        self.seen(len(jobs))
+        for job, asked in zip(jobs, looks, strict=True):
+            then = job.then
+            assert then is not None
+            if isinstance(asked, Asked):
+                look = Look(asked, encoder.fingerprint, seconds)
+                job.done(_tried(lambda then=then, look=look: then(look)))
+            else:
+                job.done(asked)
+
+
+def _tried(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except Exception as error:
+        return error
