@@ -75,7 +75,9 @@ def install(app: FastAPI) -> None:
     handlers: dict[type[Exception], Callable[[Request, Any], Problem]] = {
         Problem: lambda request, error: error,
         GrainhashError: lambda request, error: problem_of(error),
-        HTTPException: lambda request, error: Problem(error.status_code, error.detail, **(error.headers or {})),
+        HTTPException: lambda request, error: Problem(
+            error.status_code, error.detail, **(error.headers or {})
+        ),
     }
     for kind, problem in handlers.items():
         app.add_exception_handler(kind, _answering(problem))

@@ -1,4 +1,4 @@
-"""The cores of a service: a bounded queue, a thread a core, and queries that wait seen by the network together.
+"""The cores of a service: a bounded queue, a thread a core, and waiting queries seen by the network together.
 
 All work that takes time goes through here, so that no more runs at once than there are cores, and no more
 waits than there is room for.
@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -150,9 +151,18 @@ class Workers:
                 jobs = self._take()
             try:
                 self._do(jobs)
-            except BaseException as error:
-                for job in jobs:
-                    job.done(error)
+            except Exception as error:
+                if len(jobs) == 1:
+                    jobs[0].done(error)
+                else:  # one of them spoils it for all: each for itself
+                    for job in jobs:
+                        self._alone(job)
+
+    def _alone(self, job: _Job) -> None:
+        try:
+            self._do([job])
+        except Exception as error:
+            job.done(error)
 
     def _take(self) -> list[_Job]:
         """The next job, and if that is a query its share of the queries that wait."""
@@ -180,7 +190,7 @@ class Workers:
             assert then is not None
             if isinstance(asked, Asked):
                 look = Look(asked, encoder.fingerprint, seconds)
-                job.done(_tried(lambda then=then, look=look: then(look)))
+                job.done(_tried(partial(then, look)))
             else:
                 job.done(asked)
 

@@ -1,0 +1,73 @@
+"""The command that answers over HTTP: serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from grainhash.cli.shared import Runtime, RuntimeOption, need, opened_gallery
+
+
+def serve(
+    gallery: Annotated[Path, typer.Argument(envvar="GRAINHASH_GALLERY", help="The gallery's folder.")] = Path(
+        "gallery"
+    ),
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8000,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="GRAINHASH_TOKEN", help="Whoever sends it may add and remove pictures."),
+    ] = None,
+    read_token: Annotated[
+        str | None, typer.Option(envvar="GRAINHASH_READ_TOKEN", help="Needed for reading, too.")
+    ] = None,
+    name: Annotated[
+        list[str] | None, typer.Option(help="A name that requests may call this server by. Repeatable.")
+    ] = None,
+    paths: Annotated[
+        bool | None,
+        typer.Option("--paths/--no-paths", help="Say where files are; by default on loopback only."),
+    ] = None,
+    max_upload: Annotated[int, typer.Option(min=1, help="Megabytes of a picture file.")] = 32,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Megapixels of a picture in memory.")] = 64,
+    queue: Annotated[int, typer.Option(min=1, help="Requests that wait; more are told to come again.")] = 64,
+    rate: Annotated[float, typer.Option(min=0, help="Requests a second of one client; 0 for any.")] = 200,
+    workers: Annotated[int | None, typer.Option(min=1, help="Cores to use; all by default.")] = None,
+    runtime: RuntimeOption = Runtime.auto,
+) -> None:
+    """Answer searches over HTTP: a JSON API for this machine, or with a token for others.
+
+    Without a token nothing can be written. Ctrl-C stops it when what was accepted is done.
+    """
+    need("fastapi", "serve")
+    need("uvicorn", "serve")
+    import uvicorn
+
+    from grainhash.service import ServiceSettings, create_app
+    from grainhash.service.settings import is_loopback
+
+    settings = ServiceSettings(
+        host=host,
+        port=port,
+        token=token,
+        read_token=read_token,
+        hosts=tuple(name or ()),
+        show_paths=is_loopback(host) if paths is None else paths,
+        max_upload_bytes=max_upload * 1024**2,
+        max_pixels=max_pixels * 1_000_000,
+        queue=queue,
+        rate=rate,
+        workers=workers,
+    )
+    with opened_gallery(gallery, runtime) as opened:
+        uvicorn.run(
+            create_app(opened, settings),
+            host=host,
+            port=port,
+            log_level="info",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=10,
+        )

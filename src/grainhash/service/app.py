@@ -1,0 +1,339 @@
+"""The service as an ASGI app: routes over `Verbs`, behind the guard, with workers as long as it lives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
+from fastapi.responses import PlainTextResponse
+from starlette.datastructures import UploadFile
+
+from grainhash import __version__
+from grainhash.errors import GrainhashError
+from grainhash.gallery import Gallery
+from grainhash.images import Limits
+from grainhash.metadata import check_metadata
+from grainhash.service import models, problems
+from grainhash.service.guard import Guard, Tokens
+from grainhash.service.metrics import Counting, Metrics
+from grainhash.service.models import HowQuery, WhatQuery
+from grainhash.service.problems import Problem
+from grainhash.service.settings import ServiceSettings
+from grainhash.service.uploads import Bodies, media_type
+from grainhash.service.verbs import Verbs
+from grainhash.service.workers import Workers
+from grainhash.types import PointKind
+
+API = "/api/v1"
+
+MAX_BATCH = 32
+"""Pictures of a batch search."""
+
+MAX_ID = 2**63 - 1
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_BODY = {
+    "requestBody": {"required": True, "content": {"application/octet-stream": _BINARY, "image/*": _BINARY}}
+}
+_FILES = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["pictures"],
+                    "properties": {
+                        "pictures": {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {"type": "string", "format": "binary"},
+                        }
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        status: {"description": problems.document(status, "")["title"], "content": content}
+        for status in (401, 421, 422, 429, 503, *statuses)
+    }
+
+
+_OF_BODY = _problems(400, 408, 413, 415, 501)
+
+Id = Annotated[int, Path(ge=1, le=MAX_ID, description="A picture of the gallery.")]
+Points = Annotated[PointKind | None, Query(description="Match local points too, found by this.")]
+
+
+def create_app(gallery: Gallery, settings: ServiceSettings | None = None) -> FastAPI:
+    """The service of a gallery; the gallery stays the caller's to close.
+
+    Args:
+        gallery: open, and from now on within the settings' limits on pictures.
+        settings: limits and secrets; those of `ServiceSettings()` by default.
+    """
+    settings = settings or ServiceSettings()
+    gallery.encoder.limits = Limits(max_pixels=settings.max_pixels, max_bytes=settings.max_upload_bytes)
+    metrics = Metrics()
+    workers = Workers(gallery, settings.queue, settings.workers, metrics.together.observe)
+    metrics.waiting.set_function(lambda: workers.waiting)
+    metrics.pictures.set_function(lambda: len(gallery))
+    tokens = Tokens(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        workers.start()
+        yield
+        workers.close()
+
+    app = FastAPI(
+        title="grainhash",
+        version=__version__,
+        summary="Find pictures by a picture, or by a part of one.",
+        openapi_url=f"{API}/openapi.json",
+        docs_url=None,  # they would load scripts from elsewhere
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    verbs = Verbs(gallery, workers, settings)
+    bodies = Bodies(settings)
+    read, write = [Depends(tokens.check_read)], [Depends(tokens.check_write)]
+    app.include_router(_reading(verbs, bodies, workers, tokens, settings), prefix=API, dependencies=read)
+    app.include_router(_writing(verbs, bodies, workers), prefix=API, dependencies=write)
+    app.include_router(_watching(verbs, metrics, tokens))
+    problems.install(app)
+    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Counting, metrics=metrics)
+    _describe(app)
+    return app
+
+
+def _reading(
+    verbs: Verbs, bodies: Bodies, workers: Workers, tokens: Tokens, settings: ServiceSettings
+) -> APIRouter:
+    router = APIRouter(tags=["search"])
+
+    async def picture_sent(request: Request) -> bytes:
+        workers.check_room()
+        return await bodies.read(request)
+
+    @router.get("/info", response_model=models.Info, responses=_problems())
+    async def info() -> dict[str, Any]:
+        """What the gallery holds, and what this server allows."""
+        facts = await workers.run(verbs.gallery.info)
+        return {
+            "version": __version__,
+            "name": verbs.gallery.path.name,
+            "pictures": facts.pictures,
+            "copies": facts.copies,
+            "regions": facts.regions,
+            "n_bits": facts.n_bits,
+            "encoder_name": facts.encoder_name,
+            "hash_method": facts.hash_method,
+            "has_parts": verbs.gallery.encoder.granules.has_regions,
+            "meta_keys": [{"key": key, "pictures": n} for key, n in facts.meta_keys],
+            "writable": tokens.writable,
+            "max_upload_bytes": settings.max_upload_bytes,
+            "max_k": models.MAX_K,
+        }
+
+    @router.post("/search", response_model=models.Answer, responses=_OF_BODY, openapi_extra=_BODY)
+    async def search(request: Request, how: HowQuery) -> dict[str, Any]:
+        """Find the pictures most like the one in the body, or like a part of it."""
+        how.box  # noqa: B018  (a box that is none is refused before the picture is read)
+        return await verbs.search(await picture_sent(request), how)
+
+    @router.post("/search/batch", response_model=models.Batch, responses=_OF_BODY, openapi_extra=_FILES)
+    async def search_batch(request: Request, how: HowQuery) -> dict[str, Any]:
+        """Find the pictures most like each of several; one that cannot be used does not stop the others."""
+        how.box  # noqa: B018
+        sent = await _files(await picture_sent(request), request)
+        return {"answers": [await _item(verbs, name, data, how) for name, data in sent]}
+
+    @router.get("/pictures", response_model=models.Page, responses=_problems())
+    async def browse(
+        after: Annotated[int, Query(ge=0, le=MAX_ID)] = 0,
+        limit: Annotated[int, Query(ge=1, le=500)] = 60,
+        where: Annotated[str | None, Query(max_length=4096, description="A filter on metadata.")] = None,
+    ) -> dict[str, Any]:
+        """The gallery's pictures in order of id; `next` is the `after` of the next page."""
+        return await verbs.browse(after, limit, where)
+
+    @router.get("/pictures/{id}", response_model=models.Picture, responses=_problems(404))
+    async def picture(id: Id) -> dict[str, Any]:
+        """What the gallery knows of one picture."""
+        return await verbs.picture(id)
+
+    @router.get("/pictures/{id}/similar", response_model=models.Answer, responses=_problems(404, 410, 501))
+    async def similar(id: Id, how: HowQuery) -> dict[str, Any]:
+        """Find the pictures most like one of the gallery, or like a part of it."""
+        return await verbs.similar(id, how)
+
+    @router.get(
+        "/pictures/{id}/thumbnail",
+        response_class=Response,
+        responses={200: {"content": {"image/jpeg": _BINARY}}, **_problems(404, 410)},
+    )
+    async def thumbnail(
+        request: Request, id: Id, side: Annotated[int, Query(ge=16, le=2048)] = 256
+    ) -> Response:
+        """A picture as a small, upright JPEG."""
+        tag = f'"{id}-{side}"'  # what an id stands for never changes
+        headers = {"ETag": tag, "Cache-Control": "private, max-age=3600"}
+        if request.headers.get("if-none-match") == tag:
+            await workers.run(lambda: verbs.row(id))
+            return Response(status_code=304, headers=headers)
+        return Response(await verbs.thumbnail(id, side), media_type="image/jpeg", headers=headers)
+
+    @router.get(
+        "/pictures/{id}/file",
+        response_class=Response,
+        responses={200: {"content": {"image/*": _BINARY}}, **_problems(404, 410)},
+    )
+    async def file(id: Id) -> Response:
+        """The file of a picture, as it is."""
+        data = await verbs.content(id)
+        return Response(data, media_type=media_type(data), headers={"Cache-Control": "private, max-age=3600"})
+
+    @router.post(
+        "/pictures/{id}/explain",
+        responses={200: {"content": {"image/png": _BINARY}}, **_OF_BODY, **_problems(404, 410)},
+        openapi_extra=_BODY,
+    )
+    async def explain(
+        request: Request,
+        id: Id,
+        what: WhatQuery,
+        points: Points = None,
+        png: Annotated[bool, Query(description="As a picture instead of JSON.")] = False,
+    ) -> Any:
+        """Say why a picture of the gallery is a hit for the one in the body, and where in both."""
+        what.box  # noqa: B018
+        data = await picture_sent(request)
+        if png:
+            return Response(await verbs.explain_png(id, data, what, points), media_type="image/png")
+        return await verbs.explain(id, data, what, points)
+
+    return router
+
+
+def _writing(verbs: Verbs, bodies: Bodies, workers: Workers) -> APIRouter:
+    router = APIRouter(tags=["write"])
+
+    @router.post(
+        "/pictures",
+        status_code=201,
+        response_model=models.Picture,
+        responses={
+            200: {"model": models.Picture, "description": "It was there already."},
+            **_OF_BODY,
+            **_problems(403, 507),
+        },
+        openapi_extra=_BODY,
+    )
+    async def add(
+        request: Request,
+        response: Response,
+        name: Annotated[str | None, Query(max_length=255, description="Kept as the metadata `name`.")] = None,
+        meta: Annotated[
+            str | None, Query(max_length=8192, description="A JSON object of metadata.", examples=["{}"])
+        ] = None,
+    ) -> dict[str, Any]:
+        """Add the picture in the body; when this is answered it is safe on disk."""
+        values = _metadata(meta, name)
+        workers.check_room()
+        picture, is_new = await verbs.add(await bodies.read(request), values)
+        response.status_code = 201 if is_new else 200
+        response.headers["Location"] = f"{API}/pictures/{picture['id']}"
+        return picture
+
+    @router.delete(
+        "/pictures/{id}", status_code=204, response_class=Response, responses=_problems(403, 404, 507)
+    )
+    async def remove(id: Id) -> None:
+        """Remove a picture; its file stays where it is, unless it was sent to this server."""
+        await verbs.remove(id)
+
+    return router
+
+
+def _watching(verbs: Verbs, metrics: Metrics, tokens: Tokens) -> APIRouter:
+    router = APIRouter(tags=["watch"])
+
+    @router.get("/healthz")
+    async def health() -> dict[str, str]:
+        """Whether the server answers and its gallery can be read."""
+        len(verbs.gallery)
+        return {"status": "ok"}
+
+    @router.get("/metrics", response_class=PlainTextResponse, dependencies=[Depends(tokens.check_read)])
+    async def show() -> Response:
+        """Counters in Prometheus' text format."""
+        return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return router
+
+
+async def _files(data: bytes, request: Request) -> list[tuple[str, bytes]]:
+    """The pictures of a form, each with its name."""
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": data, "more_body": False}
+
+    form = await Request(request.scope, receive).form(max_files=MAX_BATCH, max_fields=MAX_BATCH)
+    try:
+        files = [each for each in form.getlist("pictures") if isinstance(each, UploadFile)]
+        found = [(file.filename or "picture", await file.read()) for file in files]
+    finally:
+        await form.close()
+    if not found:
+        raise Problem(400, "send the files as `pictures` of a form (multipart/form-data)")
+    return found
+
+
+async def _item(verbs: Verbs, name: str, data: bytes, how: models.How) -> dict[str, Any]:
+    try:
+        if not data:
+            raise Problem(400, "the file is empty")
+        return {"name": name, "answer": await verbs.search(data, how, name)}
+    except (Problem, GrainhashError) as error:
+        problem = error if isinstance(error, Problem) else problems.problem_of(error)
+        return {"name": name, "problem": problems.document(problem.status, problem.detail)}
+
+
+def _metadata(text: str | None, name: str | None) -> dict[str, Any]:
+    try:
+        values = json.loads(text) if text is not None else {}
+    except (ValueError, RecursionError):
+        raise Problem(422, "meta: not JSON") from None
+    if not isinstance(values, dict):
+        raise Problem(422, "meta: not a JSON object")
+    if name is not None:
+        values["name"] = name
+    return check_metadata(values, "meta")
+
+
+def _describe(app: FastAPI) -> None:
+    """Have the schema hold problem documents in the place of FastAPI's own errors."""
+    made = app.openapi
+
+    def schema() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            found = made()
+            schemas = found["components"]["schemas"]
+            schemas["Problem"] = models.Problem.model_json_schema()
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+            app.openapi_schema = found
+        return app.openapi_schema
+
+    app.openapi = schema  # type: ignore[method-assign]

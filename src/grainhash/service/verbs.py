@@ -1,0 +1,227 @@
+"""What the service does with its gallery: the facade's verbs, for pictures that were sent or are stored."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from grainhash import explain_report, report
+from grainhash.encoder.encoder import Asked, Query
+from grainhash.errors import EncoderMismatch, GalleryError, InputError, PictureDamaged
+from grainhash.explain import Explanation
+from grainhash.gallery import Gallery
+from grainhash.images import decode, encode_jpeg, fit
+from grainhash.service.models import How, What
+from grainhash.service.problems import Problem
+from grainhash.service.settings import ServiceSettings
+from grainhash.service.uploads import is_kept, keep
+from grainhash.service.workers import Look, Workers
+from grainhash.store import PictureRow
+from grainhash.types import WHOLE, Box, PointKind
+
+SENT = "the picture"
+"""How errors call a picture that was sent."""
+
+JPEG_QUALITY = 85
+
+
+class Verbs:
+    """A gallery as the routes see it: what takes time goes through the workers."""
+
+    def __init__(self, gallery: Gallery, workers: Workers, settings: ServiceSettings) -> None:
+        self.gallery = gallery
+        self._workers = workers
+        self._settings = settings
+        self._writing = threading.Lock()
+
+    # Asking
+
+    async def search(self, data: bytes, how: How, name: str = SENT) -> dict[str, Any]:
+        """The answer to a picture, as `report.to_json` has it."""
+        query = Query(data, how.box, how.parts, how.points if how.verify else None, name)
+        return await self._workers.look(query, lambda look: self._answer(query, how, look))
+
+    async def similar(self, id: int, how: How) -> dict[str, Any]:
+        """The answer to a picture of the gallery."""
+        row = await self._workers.run(lambda: self.row(id))
+        data = await self._workers.run(lambda: self._content(id))
+        return await self.search(data, how, Path(row.uri).name)
+
+    def _answer(self, query: Query, how: How, look: Look) -> dict[str, Any]:
+        started = perf_counter()
+        asked, encoder = look.asked, look.encoder
+        while True:
+            self.gallery.refresh()
+            try:
+                found = self.gallery.find(
+                    asked,
+                    k=how.k,
+                    granularity=how.granularity,
+                    order=how.order,
+                    verify=how.verify,
+                    min_score=how.min_score,
+                    where=how.where,
+                    encoder=encoder,
+                )
+                break
+            except EncoderMismatch:  # a refit ended since: the query needs codes of the new encoder
+                own = self.gallery.encoder
+                seen = own.ask_all([query])[0]
+                if not isinstance(seen, Asked):
+                    raise seen from None
+                asked, encoder = seen, own.fingerprint
+        answer = report.Answer(
+            query=query.name or SENT,
+            query_box=None if query.region == WHOLE else query.region,
+            hits=found.hits,
+            n_bits=self.gallery.encoder.n_bits,
+            granularity=how.granularity,
+            n_pictures=len(self.gallery),
+            stages=found.stages,
+            seconds={"encode": look.seconds, "search": perf_counter() - started},
+            where=how.where,
+        )
+        document = report.to_json(answer)
+        for hit in document["hits"]:
+            hit |= self._name(hit["uri"], hit["meta"])
+        return document
+
+    async def explain(
+        self, id: int, data: bytes, what: What, points: PointKind | None, name: str = SENT
+    ) -> dict[str, Any]:
+        """Why a picture of the gallery is a hit for a picture that was sent."""
+        explanation = await self._workers.run(lambda: self._explained(id, data, what, points, name))
+        assert explanation.found is not None  # a gallery was asked
+        document = explain_report.to_json(explanation, name)
+        document["hit"] |= self._name(document["hit"]["uri"], explanation.found.meta)
+        return document
+
+    async def explain_png(
+        self, id: int, data: bytes, what: What, points: PointKind | None, name: str = SENT
+    ) -> bytes:
+        """The same as a picture."""
+
+        def draw() -> bytes:
+            explanation = self._explained(id, data, what, points, name)
+            found = explanation.found
+            return explain_report.png(explanation, names=(name, found.uri if found else "hit"))
+
+        return await self._workers.run(draw)
+
+    def _explained(
+        self, id: int, data: bytes, what: What, points: PointKind | None, name: str
+    ) -> Explanation:
+        row = self.row(id)
+        try:
+            return self.gallery.explain(
+                data, row.id, region=what.box, parts=what.parts, points=points, name=name
+            )
+        except GalleryError:
+            raise _changed() from None
+
+    async def content(self, id: int) -> bytes:
+        """The file of a picture."""
+        return await self._workers.run(lambda: self._content(id))
+
+    # Looking around
+
+    def row(self, id: int) -> PictureRow:
+        """What the gallery knows of a picture.
+
+        Raises:
+            Problem: 404.
+        """
+        try:
+            return self.gallery.picture(id)
+        except InputError:
+            raise Problem(404, f"there is no picture {id}") from None
+
+    async def picture(self, id: int) -> dict[str, Any]:
+        """A picture and its regions."""
+
+        def read() -> dict[str, Any]:
+            row = self.row(id)
+            return {**self.described(row), "regions": [_corners(box) for box in self.gallery.regions_of(id)]}
+
+        return await self._workers.run(read)
+
+    async def browse(self, after: int, limit: int, where: str | None) -> dict[str, Any]:
+        """Some pictures in order of id."""
+        rows = await self._workers.run(lambda: self.gallery.browse(after=after, limit=limit + 1, where=where))
+        more = len(rows) > limit
+        return {
+            "pictures": [self.described(row) for row in rows[:limit]],
+            "next": rows[limit - 1].id if more else None,
+        }
+
+    async def thumbnail(self, id: int, side: int) -> bytes:
+        """A picture as a JPEG of at most `side` pixels a side."""
+
+        def draw() -> bytes:
+            data = self._content(id)
+            rgb = decode(data, min_side=side, name=SENT, limits=self.gallery.encoder.limits).rgb
+            return encode_jpeg(fit(rgb, side), quality=JPEG_QUALITY)
+
+        return await self._workers.run(draw)
+
+    def described(self, row: PictureRow) -> dict[str, Any]:
+        """A picture as the API gives it."""
+        return {**asdict(row), **self._name(row.uri, row.meta)}
+
+    def _name(self, uri: str, meta: Mapping[str, Any]) -> dict[str, Any]:
+        """What a picture is called: as its file is, or as whoever sent it said."""
+        path = Path(uri)
+        sent_as = meta.get("name") if is_kept(self.gallery.path, path) else None
+        name = sent_as if isinstance(sent_as, str) else path.name
+        return {"name": name, "uri": uri if self._settings.show_paths else None}
+
+    def _content(self, id: int) -> bytes:
+        self.row(id)
+        try:
+            return self.gallery.content(id)
+        except GalleryError:
+            raise _changed() from None
+
+    # Writing
+
+    async def add(self, data: bytes, meta: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+        """Keep a picture and index it; returns it, safe on disk by then, and whether it is new."""
+        return await self._workers.run(lambda: self._add(data, meta))
+
+    def _add(self, data: bytes, meta: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+        decode(data, min_side=1, name=SENT, limits=self.gallery.encoder.limits)  # refused before it is kept
+        with self._writing:
+            path, is_new = keep(self.gallery.path, hashlib.sha256(data).hexdigest(), data)
+            done = self.gallery.add([path], meta=meta)
+            if done.skipped:
+                if is_new:
+                    path.unlink(missing_ok=True)
+                raise PictureDamaged(SENT, next(iter(done.skipped.values())))
+            return self.described(self.gallery.picture(path)), done.unchanged == 0
+
+    async def remove(self, id: int) -> None:
+        """Take a picture out of the gallery; its file goes too if it was sent to this service."""
+        await self._workers.run(lambda: self._remove(id))
+
+    def _remove(self, id: int) -> None:
+        with self._writing:
+            path = Path(self.row(id).uri)
+            try:
+                self.gallery.remove([id])
+            except InputError:
+                raise Problem(404, f"there is no picture {id}") from None
+            if is_kept(self.gallery.path, path):
+                path.unlink(missing_ok=True)
+
+
+def _changed() -> Problem:
+    return Problem(410, "the file of this picture has changed since it was indexed")
+
+
+def _corners(box: Box) -> list[float]:
+    return [box.x0, box.y0, box.x1, box.y1]
