@@ -1,0 +1,483 @@
+"""The service: a real server, asked over loopback, by friends and by enemies."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import shutil
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from PIL import Image
+from serving import TOKEN, serving
+
+from grainhash import Gallery
+from grainhash.errors import InputError
+from grainhash.service.guard import Rates
+from grainhash.service.settings import ServiceSettings
+
+PROBLEM = "application/problem+json"
+WRITE = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture(scope="module")
+def indexed(photographs, tmp_path_factory):
+    """A gallery of real photographs, to be copied or read."""
+    path = tmp_path_factory.mktemp("service") / "gallery"
+    with Gallery.open(path, create=True) as gallery:
+        gallery.index(photographs)
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(indexed, tmp_path_factory):
+    """A server of a copy that tests may add to."""
+    copy = tmp_path_factory.mktemp("served") / "gallery"
+    shutil.copytree(indexed, copy)
+    with serving(copy, "--rate", "0", "--max-upload", "2", "--max-pixels", "8") as running:
+        running.gallery = copy
+        yield running
+
+
+@pytest.fixture(scope="module")
+def cat(photographs):
+    return (photographs / "animals/chelsea.png").read_bytes()
+
+
+def jpeg(seed: int) -> bytes:
+    """A small picture that is like no other."""
+    noise = random.Random(seed).randbytes(8 * 8 * 3)
+    file = io.BytesIO()
+    Image.frombytes("RGB", (8, 8), noise).resize((96, 96)).save(file, "JPEG")
+    return file.getvalue()
+
+
+def is_problem(answer: httpx.Response, status: int) -> None:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == PROBLEM
+    assert answer.json()["status"] == status
+    assert answer.json()["detail"]
+    assert "/tmp" not in answer.text  # nothing of the file system
+
+
+# Asking
+
+
+def test_a_search_says_what_the_gallery_says(server, indexed, cat):
+    answer = server.search(cat, k=5, region="0.1,0.1,0.9,0.9", where="width >= 100").json()
+    with Gallery.open(indexed) as gallery:
+        from grainhash import Box
+
+        hits = gallery.search(cat, k=5, region=Box(0.1, 0.1, 0.9, 0.9), where="width >= 100")
+    assert [(hit["id"], hit["distance"], hit["score"]) for hit in answer["hits"]] == [
+        (hit.id, hit.distance, round(hit.score, 4)) for hit in hits
+    ]
+    assert answer["hits"][0]["name"] == "chelsea.png"
+    assert answer["query_box"] == [0.1, 0.1, 0.9, 0.9]
+    assert answer["plan"][0]["name"] == "filter"
+
+
+def test_queries_that_wait_are_seen_together_and_answered_as_alone(server, photographs):
+    pictures = [path.read_bytes() for path in sorted(photographs.rglob("*.*"))]
+    small = [data for data in pictures if len(data) < 2 * 1024**2]
+    alone = [server.search(data, k=3).json()["hits"] for data in small]
+    with ThreadPoolExecutor(16) as pool:
+        together = list(pool.map(lambda data: server.search(data, k=3).json()["hits"], small * 3))
+    assert together == alone * 3
+    metrics = server.client.get("/metrics").text
+    batches, queries = (
+        float(next(line for line in metrics.splitlines() if line.startswith(name)).split()[1])
+        for name in ("grainhash_queries_together_count", "grainhash_queries_together_sum")
+    )
+    assert batches < queries
+
+
+def test_a_stored_picture_is_looked_for_by_its_id(server):
+    page = server.client.get("/api/v1/pictures", params={"limit": 3}).json()
+    for picture in page["pictures"]:
+        hits = server.client.get(f"/api/v1/pictures/{picture['id']}/similar", params={"k": 2}).json()["hits"]
+        assert hits[0]["name"] == picture["name"]
+        assert hits[0]["distance"] == 0
+
+
+def test_browsing_shows_every_picture_once(server, indexed):
+    seen, after = [], 0
+    while after is not None:
+        page = server.client.get("/api/v1/pictures", params={"after": after, "limit": 5}).json()
+        seen += [picture["id"] for picture in page["pictures"]]
+        after = page["next"]
+    assert seen == sorted(set(seen))
+    assert len(seen) == server.client.get("/api/v1/info").json()["pictures"]
+
+
+def test_pictures_thumbnails_and_files_are_served(server, photographs):
+    picture = server.client.get("/api/v1/pictures/1").json()
+    assert len(picture["regions"]) > 1
+    small = server.client.get("/api/v1/pictures/1/thumbnail", params={"side": 100})
+    assert max(Image.open(io.BytesIO(small.content)).size) == 100
+    again = server.client.get(
+        "/api/v1/pictures/1/thumbnail",
+        params={"side": 100},
+        headers={"If-None-Match": small.headers["etag"]},
+    )
+    assert (again.status_code, again.content) == (304, b"")
+    assert server.client.get("/api/v1/pictures/1/file").content == Path(picture["uri"]).read_bytes()
+
+
+def test_a_hit_is_explained_as_json_and_as_a_picture(server, cat):
+    id = server.search(cat, k=1).json()["hits"][0]["id"]
+    url = f"/api/v1/pictures/{id}/explain"
+    why = server.client.post(url, content=cat, params={"points": "map"}).json()
+    assert why["hit"]["id"] == id
+    assert why["distance"] == 0
+    assert why["hit"]["points"]["places"] > 10
+    drawn = server.client.post(url, content=cat, params={"png": True})
+    assert Image.open(io.BytesIO(drawn.content)).size[0] > 1000
+
+
+def test_a_batch_answers_each_picture_and_says_which_cannot_be_used(server, cat):
+    files = [
+        ("pictures", ("cat.png", cat)),
+        ("pictures", ("notes.txt", b"no picture")),
+        ("pictures", ("e", b"")),
+    ]
+    answers = server.client.post("/api/v1/search/batch", files=files, params={"k": 1}).json()["answers"]
+    assert [item["name"] for item in answers][:2] == ["cat.png", "notes.txt"]
+    assert answers[0]["answer"]["hits"][0]["name"] == "chelsea.png"
+    assert answers[1]["problem"]["status"] == 415
+    assert len(answers) < 3 or answers[2]["problem"]["status"] == 400
+
+
+def test_additions_of_other_processes_are_found(server, photos):
+    new = photos / "new.jpg"
+    new.write_bytes(jpeg(1))
+    with Gallery.open(server.gallery) as gallery:
+        gallery.add([new])
+    assert server.search(jpeg(1), k=1).json()["hits"][0]["name"] == "new.jpg"
+
+
+# Writing
+
+
+def test_a_picture_is_added_found_and_removed(server):
+    data = jpeg(2)
+    added = server.add(data, name="mine.jpg", meta=json.dumps({"colour": "grey"}))
+    assert added.status_code == 201
+    picture = server.client.get(added.headers["location"]).json()
+    assert (picture["name"], picture["meta"]["colour"]) == ("mine.jpg", "grey")
+    assert Path(picture["uri"]).is_relative_to(server.gallery)
+    assert server.add(data).status_code == 200  # it is there already
+    hits = server.search(data, k=1, where="colour = grey").json()["hits"]
+    assert [hit["id"] for hit in hits] == [picture["id"]]
+    assert server.remove(picture["id"]).status_code == 204
+    is_problem(server.remove(picture["id"]), 404)
+    assert not Path(picture["uri"]).exists()
+
+
+def test_removing_a_picture_leaves_a_file_that_was_not_sent(server, photos):
+    with Gallery.open(server.gallery) as gallery:
+        gallery.add([photos / "places/china.jpg"])
+        id = gallery.picture(photos / "places/china.jpg").id
+    assert server.remove(id).status_code == 204
+    assert (photos / "places/china.jpg").exists()
+
+
+def test_what_cannot_be_a_picture_leaves_nothing_behind(server):
+    before = sorted(server.gallery.rglob("uploads/**/*"))
+    is_problem(server.add(b"no picture"), 415)
+    is_problem(server.add(jpeg(3)[:300]), 415)
+    assert sorted(server.gallery.rglob("uploads/**/*")) == before
+
+
+def test_a_name_that_is_a_path_is_only_a_name(server):
+    picture = server.add(jpeg(4), name="../../../etc/passwd").json()
+    assert Path(picture["uri"]).parent.parent == server.gallery / "uploads"
+
+
+def test_nothing_acknowledged_is_lost_when_the_server_is_killed(indexed, tmp_path):
+    copy = tmp_path / "gallery"
+    shutil.copytree(indexed, copy)
+    acknowledged: dict[int, str] = {}
+    for round in range(3):
+        with serving(copy, "--rate", "0") as server:
+            timer = threading.Timer(0.4 + 0.3 * round, server.process.send_signal, [signal.SIGKILL])
+            timer.start()
+            try:
+                for seed in range(1000 * round, 1000 * round + 900):
+                    picture = server.add(jpeg(100 + seed)).json()
+                    acknowledged[picture["id"]] = picture["sha256"]
+            except httpx.TransportError:
+                pass
+            timer.join()
+    assert len(acknowledged) > 10
+    with Gallery.open(copy) as gallery:
+        for id, sha256 in acknowledged.items():
+            assert gallery.picture(id).sha256 == sha256
+            assert gallery.content(id)
+
+
+def test_a_stopped_server_finishes_what_it_accepted(indexed, tmp_path):
+    copy = tmp_path / "gallery"
+    shutil.copytree(indexed, copy)
+    with serving(copy, "--workers", "1", "--rate", "0") as server, ThreadPoolExecutor(12) as pool:
+        answers = [pool.submit(server.add, jpeg(5000 + number)) for number in range(12)]
+        while "grainhash_waiting 0.0" in server.client.get("/metrics").text and not answers[-1].done():
+            time.sleep(0.005)
+        server.process.send_signal(signal.SIGINT)
+        kept = []
+        for answer in answers:
+            try:
+                if answer.result().status_code == 201:
+                    kept.append(answer.result().json()["id"])
+            except httpx.TransportError:  # it came after the end
+                continue
+    assert kept
+    assert server.process.returncode == 0
+    with Gallery.open(copy) as gallery:
+        assert all(gallery.picture(id) for id in kept)
+
+
+# Who may do what
+
+
+def test_writing_needs_the_token(server):
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}):
+        answer = server.client.post("/api/v1/pictures", content=jpeg(5), headers=headers)
+        is_problem(answer, 401)
+        assert answer.headers["www-authenticate"] == "Bearer"
+        is_problem(server.client.delete("/api/v1/pictures/1", headers=headers), 401)
+
+
+def test_reading_needs_the_token_for_reading_where_there_is_one(indexed, cat):
+    reading = "a-token-for-reading"
+    with serving(indexed, "--read-token", reading) as server:
+        assert server.client.get("/healthz").json() == {"status": "ok"}
+        for path in ("/api/v1/info", "/api/v1/pictures", "/api/v1/pictures/1/file", "/metrics"):
+            is_problem(server.client.get(path), 401)
+            assert server.client.get(path, headers={"Authorization": f"Bearer {reading}"}).is_success
+        is_problem(server.search(cat), 401)
+        answer = server.client.delete("/api/v1/pictures/1", headers={"Authorization": f"Bearer {reading}"})
+        is_problem(answer, 401)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
+def test_an_address_that_others_reach_needs_a_token(host):
+    with pytest.raises(InputError, match="token"):
+        ServiceSettings(host=host)
+    assert ServiceSettings(host=host, token=TOKEN).show_paths
+
+
+def test_a_token_that_can_be_guessed_is_refused():
+    with pytest.raises(InputError, match="16"):
+        ServiceSettings(token="short")
+
+
+def test_a_page_elsewhere_cannot_reach_it_by_a_name_of_its_own(server):
+    is_problem(server.client.get("/api/v1/info", headers={"Host": "evil.example"}), 421)
+    assert server.client.get("/api/v1/info", headers={"Host": "localhost:80"}).is_success
+    answer = server.client.get("/api/v1/info", headers={"Origin": "https://evil.example"})
+    assert "access-control-allow-origin" not in answer.headers
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_a_client_that_asks_too_much_is_told_when_to_come_again(indexed):
+    with serving(indexed, "--rate", "2") as server:
+        answers = [server.client.get("/healthz") for _ in range(20)]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert 5 <= len(refused) <= 12
+    is_problem(refused[0], 429)
+    assert int(refused[0].headers["retry-after"]) >= 1
+
+
+def test_each_client_has_a_rate_of_its_own():
+    rates = Rates(1)
+    assert [rates.wait("a") > 0 for _ in range(6)] == [False] * 4 + [True] * 2
+    assert rates.wait("b") == 0
+
+
+# Hostile
+
+
+def test_random_bytes_are_refused_and_the_server_stays_well(server, cat):
+    random_bytes = random.Random(0)
+    starts = (b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF\0\0\0\0WEBPVP8 ", b"II*\0", b"BM")
+
+    def send(number: int) -> int:
+        data = starts[number % len(starts)] + random_bytes.randbytes(1 + number % 200)
+        return server.search(data).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = set(pool.map(send, range(10_000)))
+    assert statuses <= {413, 415}
+    assert server.search(cat, k=1).json()["hits"][0]["name"] == "chelsea.png"
+
+
+def test_pictures_that_would_fill_the_memory_are_refused(server):
+    bomb = io.BytesIO()
+    Image.new("1", (8000, 8000)).save(bomb, "PNG")
+    assert len(bomb.getvalue()) < 100_000
+    is_problem(server.search(bomb.getvalue()), 413)
+    is_problem(server.search(bytes(3 * 1024**2)), 413)
+
+
+def test_a_body_without_a_length_is_cut_off_at_the_limit(server):
+    sent = 0
+
+    def endless():
+        nonlocal sent
+        while sent < 64 * 1024**2:
+            sent += 65536
+            yield bytes(65536)
+
+    try:
+        answer = server.client.post("/api/v1/search", content=endless())
+        is_problem(answer, 413)
+    except httpx.TransportError:  # closed while more was on its way
+        pass
+    assert sent < 64 * 1024**2
+    assert server.client.get("/healthz").is_success
+
+
+def test_a_picture_that_is_a_page_too_is_served_as_a_picture(server):
+    data = jpeg(6)
+    polyglot = data[:-2] + b"\xff\xfe\0\x2a<script>alert(document.domain)</script>\0\0" + data[-2:]
+    added = server.add(polyglot, name="<script>alert(1)</script>")
+    if added.is_success:
+        file = server.client.get(f"/api/v1/pictures/{added.json()['id']}/file")
+        assert file.headers["content-type"] == "image/jpeg"
+        assert file.headers["x-content-type-options"] == "nosniff"
+    else:
+        is_problem(added, 415)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/pictures/../../../../etc/passwd",
+        "/api/v1/pictures/%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+        "/api/v1/pictures/1/../../gallery.sqlite",
+        "/gallery.sqlite",
+        "/api/v1/pictures/99999999999999999999999",
+        "/api/v1/pictures/-1/file",
+        "/api/v1/pictures/1%00/file",
+    ],
+)
+def test_no_path_leads_out_of_the_api(server, path):
+    with socket.create_connection((urlsplit(server.url).hostname, urlsplit(server.url).port)) as raw:
+        raw.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: raw.recv(65536), b""))
+    assert answer.split()[1] in (b"400", b"404", b"422")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "status"),
+    [
+        ({"k": 0}, 422),
+        ({"k": 10**30}, 422),
+        ({"region": "0,0,2,2"}, 422),
+        ({"region": "nan,0,1,1"}, 422),
+        ({"region": "x" * 1000}, 422),
+        ({"where": "colour ="}, 422),
+        ({"where": "'; DROP TABLE pictures; --"}, 422),
+        ({"granularity": "atoms"}, 422),
+        ({"min_score": "NaN"}, 422),
+        ({"verify": -1}, 422),
+    ],
+)
+def test_parameters_that_make_no_sense_are_refused(server, cat, parameters, status):
+    is_problem(server.search(cat, **parameters), status)
+
+
+def test_a_slow_body_is_given_up(indexed, monkeypatch):
+    import asyncio
+
+    from starlette.requests import Request
+
+    from grainhash.service.problems import Problem
+    from grainhash.service.uploads import Bodies
+
+    async def never():
+        await asyncio.sleep(60)
+
+    request = Request({"type": "http", "method": "POST", "headers": []}, never)
+    bodies = Bodies(ServiceSettings(body_seconds=0.05))
+    with pytest.raises(Problem) as caught:
+        asyncio.run(bodies.read(request))
+    assert caught.value.status == 408
+
+
+def test_more_than_can_wait_is_refused_at_once(indexed, cat):
+    with serving(indexed, "--workers", "1", "--queue", "2", "--rate", "0") as server:
+        with ThreadPoolExecutor(16) as pool:
+            answers = list(pool.map(lambda _: server.search(cat, k=1, verify=2), range(32)))
+        statuses = {answer.status_code for answer in answers}
+        assert statuses == {200, 503}
+        refused = next(answer for answer in answers if answer.status_code == 503)
+        is_problem(refused, 503)
+        assert refused.headers["retry-after"] == "1"
+        assert server.search(cat, k=1).status_code == 200
+
+
+def test_a_file_that_is_gone_or_changed_is_said_to_be(indexed, tmp_path, photos):
+    copy = tmp_path / "gallery"
+    shutil.copytree(indexed, copy)
+    gone, changed = photos / "gone.jpg", photos / "changed.jpg"
+    gone.write_bytes(jpeg(7))
+    changed.write_bytes(jpeg(8))
+    with Gallery.open(copy) as gallery:
+        gallery.add([gone, changed])
+        ids = [gallery.picture(path).id for path in (gone, changed)]
+    gone.unlink()
+    changed.write_bytes(jpeg(9))
+    with serving(copy) as server:
+        for id in ids:
+            for what in ("file", "thumbnail", "similar"):
+                is_problem(server.client.get(f"/api/v1/pictures/{id}/{what}"), 410)
+            is_problem(server.client.post(f"/api/v1/pictures/{id}/explain", content=jpeg(7)), 410)
+
+
+# The schema
+
+
+def test_the_api_keeps_to_its_schema(server, cat):
+    schemathesis = pytest.importorskip("schemathesis")
+    from hypothesis import HealthCheck, Phase, settings
+
+    schema = schemathesis.openapi.from_url(f"{server.url}/api/v1/openapi.json")
+    checks = schemathesis.checks
+    for operation in schema.get_all_operations():
+        endpoint = operation.ok()
+
+        @settings(
+            max_examples=30,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        def check(case) -> None:
+            answer = case.call(headers=WRITE, timeout=60)
+            case.validate_response(
+                answer,
+                checks=[
+                    checks.not_a_server_error,
+                    checks.response_schema_conformance,
+                    checks.content_type_conformance,
+                    checks.status_code_conformance,
+                ],
+            )
+
+        from hypothesis import given
+
+        given(case=endpoint.as_strategy())(check)()
+    assert server.search(cat, k=1).status_code == 200
