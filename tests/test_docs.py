@@ -9,9 +9,11 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
+import warnings
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +23,7 @@ import numpy as np
 import pytest
 import typer
 from PIL import Image
+from serving import TOKEN, serving
 
 from grainhash.cli import app
 
@@ -128,6 +131,10 @@ def test_the_commands_of_the_readme_run_in_order(demo: Path):
     for command, shown in commands:
         program, *arguments = shlex.split(command)
         assert program == "grainhash"
+        if arguments[0] == "serve":
+            with serving(demo / arguments[1], *arguments[2:]) as server:
+                assert server.client.get("/healthz").json() == {"status": "ok"}
+            continue
         done = _run(["-m", "grainhash", *arguments], demo)
         if "--json" in arguments:
             assert _keys(json.loads(done.stdout)) == _keys(json.loads(shown))
@@ -329,3 +336,25 @@ def test_the_page_on_parts_runs(demo: Path):
     assert "bits differ; exact\nhalf of what agrees is in " in _run(["-c", code], demo).stdout
     assert (demo / "why.png").stat().st_size > 10_000
     assert (demo / "why.html").stat().st_size > 10_000
+
+
+def test_the_page_on_the_service_runs(demo: Path):
+    page = _read("docs/service.md")
+    written, token = "http://127.0.0.1:8000", "a-token-for-writing"
+    curls = [line for language, text in _blocks(page) if language == "sh" for line in text.splitlines()]
+    curls = [line for line in curls if line.startswith("curl ")]
+    assert len(curls) > 10
+    (code,) = [text for language, text in _blocks(page) if language == "python"]
+    assert token == TOKEN
+    with serving(demo / "gallery") as server:
+        if shutil.which("curl") is None:
+            warnings.warn("curl is not installed: its examples were not run", stacklevel=1)
+        else:
+            for line in curls:
+                line = line.replace(written, server.url).replace("$GRAINHASH_TOKEN", token)
+                done = subprocess.run(shlex.split(line), cwd=demo, capture_output=True, timeout=60)
+                assert done.returncode == 0, f"{line}: {done.stdout.decode()}"
+        assert "coffee.png" in _run(["-c", code.replace(written, server.url)], demo).stdout
+        paths = server.client.get("/api/v1/openapi.json").json()["paths"]
+    listed = set(re.findall(r"`(?:GET|POST|DELETE) (/[^`]*)`", page))
+    assert listed == set(paths)

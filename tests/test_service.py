@@ -19,8 +19,9 @@ import pytest
 from PIL import Image
 from serving import TOKEN, serving
 
-from grainhash import Gallery
-from grainhash.errors import InputError
+from grainhash import Box, Gallery
+from grainhash.client import Client, ServiceError
+from grainhash.errors import InputError, PictureError
 from grainhash.service.guard import Rates
 from grainhash.service.settings import ServiceSettings
 
@@ -74,8 +75,6 @@ def is_problem(answer: httpx.Response, status: int) -> None:
 def test_a_search_says_what_the_gallery_says(server, indexed, cat):
     answer = server.search(cat, k=5, region="0.1,0.1,0.9,0.9", where="width >= 100").json()
     with Gallery.open(indexed) as gallery:
-        from grainhash import Box
-
         hits = gallery.search(cat, k=5, region=Box(0.1, 0.1, 0.9, 0.9), where="width >= 100")
     assert [(hit["id"], hit["distance"], hit["score"]) for hit in answer["hits"]] == [
         (hit.id, hit.distance, round(hit.score, 4)) for hit in hits
@@ -481,3 +480,42 @@ def test_the_api_keeps_to_its_schema(server, cat):
 
         given(case=endpoint.as_strategy())(check)()
     assert server.search(cat, k=1).status_code == 200
+
+
+# The client
+
+
+def test_the_client_has_the_verbs_of_the_gallery(server, indexed, cat, photographs):
+    path = photographs / "animals/chelsea.png"
+    region = Box(0.1, 0.1, 0.9, 0.9)
+    with Client(server.url, token=TOKEN) as client, Gallery.open(server.gallery) as gallery:
+        assert len(client) == len(gallery)
+        hits = client.search(path, region=region, k=4)
+        own = gallery.search(path, region=region, k=4)
+        assert [(hit.id, hit.uri, hit.distance, hit.box) for hit in hits] == [
+            (hit.id, hit.uri, hit.distance, hit.box) for hit in own
+        ]
+        assert client.search(hits[0].id, k=1)[0].id == hits[0].id
+        assert client.explain(cat, hits[0].id)["hit"]["id"] == hits[0].id
+        assert client.explain_png(cat, hits[0].id).startswith(b"\x89PNG")
+        added = client.add(jpeg(20), name="twenty.jpg", meta={"n": 20})
+        assert gallery.picture(added["id"]).meta == {"n": 20, "name": "twenty.jpg"}
+        assert client.content(added["id"]) == jpeg(20)
+        client.remove(added["id"])
+        with pytest.raises(InputError, match="no picture"):
+            client.picture(added["id"])
+
+
+def test_the_client_raises_what_the_gallery_would(server, cat):
+    with Client(server.url) as client:
+        with pytest.raises(PictureError, match="known format"):
+            client.search(b"no picture")
+        with pytest.raises(PictureError):
+            client.search("/nowhere/cat.jpg")
+        with pytest.raises(InputError):
+            client.search(cat, where="colour =")
+        with pytest.raises(ServiceError, match="token") as caught:
+            client.add(cat)
+        assert caught.value.status == 401
+    with Client("http://127.0.0.1:9") as nobody, pytest.raises(ServiceError, match="no answer"):
+        nobody.info()

@@ -37,7 +37,9 @@ def serve(
     workers: Annotated[int | None, typer.Option(min=1, help="Cores to use; all by default.")] = None,
     runtime: RuntimeOption = Runtime.auto,
 ) -> None:
-    """Answer searches over HTTP: a JSON API for this machine, or with a token for others.
+    """Answer searches over HTTP, as JSON.
+
+    This machine alone can reach it, or with a token others, too.
 
     Without a token nothing can be written. Ctrl-C stops it when what was accepted is done.
     """

@@ -1,0 +1,235 @@
+"""A gallery that a server has, with the verbs of one's own: `Client("http://127.0.0.1:8000").search("cat.jpg")`.
+
+Needs httpx. What cannot be done raises the error that the same verb of `Gallery` would, with what the server
+says of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from grainhash.errors import GalleryError, GalleryWriteError, GrainhashError, InputError, PictureError
+from grainhash.types import WHOLE, Box, Granularity, Hit, Order, PointKind
+
+API = "/api/v1"
+
+Sent = bytes | str | os.PathLike[str]
+"""A picture to send: the bytes of a file, or its path."""
+
+
+class ServiceError(GrainhashError):
+    """The server refused, cannot be reached, or is no such server."""
+
+    def __init__(self, message: str, status: int | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        """The HTTP status; `None` where there was no answer."""
+        self.retry_after = retry_after
+        """Seconds after which it may work, where the server says so."""
+
+
+class Client:
+    """A served gallery. Safe to use from many threads; close it, or use it in a `with` block.
+
+    Args:
+        url: of the server, such as `http://127.0.0.1:8000`.
+        token: for writing, or for reading where that needs one.
+        timeout: seconds without any progress.
+    """
+
+    def __init__(self, url: str, *, token: str | None = None, timeout: float = 60.0) -> None:
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return int(self.info()["pictures"])
+
+    def search(
+        self,
+        source: Sent | int,
+        *,
+        region: Box = WHOLE,
+        parts: int = 0,
+        k: int = 10,
+        granularity: Granularity = "both",
+        order: Order = "asymmetric",
+        verify: int = 0,
+        points: PointKind = "map",
+        min_score: float = 0.0,
+        where: str | None = None,
+    ) -> list[Hit]:
+        """Find the pictures that look most like a picture, or like a part of it; see `Gallery.search`.
+
+        Args:
+            source: a picture to send, or the id of one that the gallery has.
+
+        The other arguments are those of `Gallery.search`. A hit's `uri` is only its name where the server
+        does not say where files are, and its `match` is `None`: ask `explain` for points.
+
+        Raises:
+            PictureError: the picture cannot be used.
+            InputError: something else that makes no sense.
+            ServiceError: no answer, or the server refused.
+        """
+        asked: dict[str, Any] = {
+            **_what(region, parts),
+            **{"k": k, "granularity": granularity, "order": order, "verify": verify, "points": points},
+            **{"min_score": min_score, **({} if where is None else {"where": where})},
+        }
+        if isinstance(source, int):
+            answer = self._ask("GET", f"/pictures/{source}/similar", params=asked)
+        else:
+            answer = self._ask("POST", "/search", params=asked, content=_bytes(source))
+        return [_hit(hit) for hit in answer.json()["hits"]]
+
+    def explain(
+        self,
+        source: Sent,
+        hit: int,
+        *,
+        region: Box = WHOLE,
+        parts: int = 0,
+        points: PointKind | None = None,
+    ) -> dict[str, Any]:
+        """Say why a picture of the gallery is a hit; the keys are those of `explain_report.to_json`."""
+        answer = self._explain(source, hit, _what(region, parts), points)
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def explain_png(
+        self,
+        source: Sent,
+        hit: int,
+        *,
+        region: Box = WHOLE,
+        parts: int = 0,
+        points: PointKind | None = None,
+    ) -> bytes:
+        """The same as the bytes of a PNG."""
+        return self._explain(source, hit, {**_what(region, parts), "png": True}, points).content
+
+    def _explain(
+        self, source: Sent, hit: int, what: dict[str, Any], points: PointKind | None
+    ) -> httpx.Response:
+        params = what if points is None else {**what, "points": points}
+        return self._ask("POST", f"/pictures/{hit}/explain", params=params, content=_bytes(source))
+
+    def add(
+        self, source: Sent, *, name: str | None = None, meta: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Add a picture; when this returns, it is safe on the server's disk.
+
+        Args:
+            source: the picture.
+            name: what it is called; its file's name by default.
+            meta: metadata.
+
+        Returns:
+            What the gallery knows of it: `id`, `name`, `width`, `height`, `meta` and so on.
+        """
+        if name is None and not isinstance(source, bytes):
+            name = Path(source).name
+        params = {} if name is None else {"name": name}
+        if meta is not None:
+            params["meta"] = json.dumps(dict(meta))
+        found: dict[str, Any] = self._ask("POST", "/pictures", params=params, content=_bytes(source)).json()
+        return found
+
+    def remove(self, id: int) -> None:
+        """Remove a picture by its id."""
+        self._ask("DELETE", f"/pictures/{id}")
+
+    def picture(self, id: int) -> dict[str, Any]:
+        """What the gallery knows of a picture, and the boxes of its regions."""
+        found: dict[str, Any] = self._ask("GET", f"/pictures/{id}").json()
+        return found
+
+    def content(self, id: int) -> bytes:
+        """The file of a picture."""
+        return self._ask("GET", f"/pictures/{id}/file").content
+
+    def info(self) -> dict[str, Any]:
+        """What the gallery holds and what the server allows."""
+        found: dict[str, Any] = self._ask("GET", "/info").json()
+        return found
+
+    def _ask(self, method: str, path: str, **what: Any) -> httpx.Response:
+        try:
+            answer = self._http.request(method, API + path, **what)
+        except httpx.HTTPError as error:
+            raise ServiceError(
+                f"{self._http.base_url}: no answer ({error or type(error).__name__})"
+            ) from None
+        if not answer.is_success:
+            raise _error(answer)
+        return answer
+
+
+def _error(answer: httpx.Response) -> GrainhashError:
+    """The error that a problem document stands for."""
+    try:
+        detail = str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return ServiceError(
+            f"{answer.url}: {answer.status_code}, and no grainhash server", answer.status_code
+        )
+    if answer.status_code in (413, 415):
+        return PictureError("the picture", detail.removeprefix("the picture: "))
+    if answer.status_code in (400, 404, 422):
+        return InputError(detail)
+    if answer.status_code == 410:
+        return GalleryError(detail)
+    if answer.status_code == 507:
+        return GalleryWriteError(detail)
+    after = answer.headers.get("retry-after", "")
+    return ServiceError(detail, answer.status_code, float(after) if after.isdecimal() else None)
+
+
+def _bytes(source: Sent) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    from grainhash.images import read_bytes
+
+    return read_bytes(source)
+
+
+def _what(region: Box, parts: int) -> dict[str, Any]:
+    corners = (region.x0, region.y0, region.x1, region.y1)
+    return {"parts": parts, **({} if region == WHOLE else {"region": ",".join(map(repr, corners))})}
+
+
+def _hit(found: Mapping[str, Any]) -> Hit:
+    """A hit from its JSON."""
+    return Hit(
+        id=found["id"],
+        uri=found["uri"] or found["name"],
+        score=found["score"],
+        false_matches=found["false_matches"],
+        distance=found["distance"],
+        whole_distance=found["whole_distance"],
+        part_distance=found["part_distance"],
+        box=Box(*found["box"]),
+        query_box=Box(*found["query_box"]),
+        width=found["width"],
+        height=found["height"],
+        meta=found["meta"],
+    )
