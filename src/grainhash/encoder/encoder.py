@@ -177,7 +177,7 @@ class Encoder:
         """What is cut from every picture."""
         return self.config.granules
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256, as hex, of everything that decides a code; galleries are bound to it."""
         decisive = {

@@ -56,7 +56,6 @@ class Verbs:
         started = perf_counter()
         asked, encoder = look.asked, look.encoder
         while True:
-            self.gallery.refresh()
             try:
                 found = self.gallery.find(
                     asked,
@@ -70,6 +69,7 @@ class Verbs:
                 )
                 break
             except EncoderMismatch:  # a refit ended since: the query needs codes of the new encoder
+                self.gallery.refresh()
                 own = self.gallery.encoder
                 seen = own.ask_all([query])[0]
                 if not isinstance(seen, Asked):

@@ -1,0 +1,229 @@
+"""The service under load, on loopback: latency, throughput beside the encoder's own, memory, and overload.
+
+Photographs of scikit-image, in pieces of 500 x 375 pixels as JPEG, ask a gallery of such pieces. A process of
+its own asks, with plain sockets and as many threads as clients; it takes its share of the same cores.
+
+- encoder: how many queries a second `Encoder.ask_all` sees in this process, on all cores, eight together.
+- one: one client after another.
+- saturated: more clients than cores; throughput is compared with the encoder's own, before and after.
+- memory: resident memory of the server after a tenth of the requests, and after all of them.
+- overload: four times as many clients as the server has room for.
+
+Cut from photographs that ship with packages, nothing of which is tuned here.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from harness import Target, arguments, write
+from PIL import Image
+
+from grainhash.encoder import Encoder
+from grainhash.encoder.encoder import Query
+from grainhash.encoder.network import usable_cores
+from grainhash.encoder.pipeline import one_core_each
+from grainhash.gallery import Gallery
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+
+ISSUE = "service"
+SIZE = (500, 375)
+QUEUE = 64
+CLIENTS = 16
+TOGETHER = 8
+OVERLOAD = 4
+PATH = "/api/v1/search?k=10"
+
+
+def main() -> None:
+    """Measure, and write the results."""
+    options = arguments(__doc__)
+    if options.quick:
+        n_pictures, n_one, n_requests, n_encoded = 60, 50, 300, 200
+    else:
+        n_pictures, n_one, n_requests, n_encoded = 500, 300, 10_000, 1000
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = pieces(Path(folder) / "photographs", n_pictures)
+        with Gallery.open(Path(folder) / "gallery", create=True) as gallery:
+            gallery.index(Path(folder) / "photographs")
+        data = [path.read_bytes() for path in pictures]
+        before = encoder_rate(data, n_encoded)
+        with Server(Path(folder) / "gallery") as server:
+            ask(server.url, data, 20, 2)
+            one = ask(server.url, data, n_one, 1)
+            few = ask(server.url, data, n_requests // 10, CLIENTS)
+            memory = [server.memory_mb()]
+            many = ask(server.url, data, n_requests - n_requests // 10, CLIENTS)
+            memory.append(server.memory_mb())
+            overload = ask(server.url, data, 8 * n_one, OVERLOAD * (QUEUE + usable_cores()))
+            after_overload = ask(server.url, data, 20, 1)
+        after = encoder_rate(data, n_encoded)
+    own = (before + after) / 2
+    figures: dict[str, Any] = {
+        "gallery": n_pictures,
+        "encoder_queries_a_second": {"before": before, "after": after},
+        "one": one,
+        "saturated": {"first": few, "rest": many},
+        "memory_mb": {"after_a_tenth": memory[0], "after_all": memory[1]},
+        "overload": {**overload, "clients": OVERLOAD * (QUEUE + usable_cores())},
+        "after_overload": after_overload,
+    }
+    share = round(many["a_second"] / own, 3)
+    growth = round(memory[1] - memory[0], 1)
+    refused, failed = overload["statuses"].get("503", 0), overload["statuses"].get("failed", 0)
+    well = after_overload["statuses"] == {"200": 20}
+    print(json.dumps(figures, indent=1))
+    targets = [
+        Target(ISSUE, "throughput at saturation over the encoder's own", ">= 0.8", share, share >= 0.8),
+        Target(ISSUE, f"growth of memory over {n_requests:,} requests, MB", "<= 20", growth, growth <= 20),
+        Target(ISSUE, "503s at four times the capacity", ">= 1", refused, refused >= 1),
+        Target(ISSUE, "requests without any answer then", "0", failed, failed == 0 and well),
+    ]
+    write(
+        options,
+        "service",
+        packages=["openvino", "fastapi", "uvicorn", "starlette"],
+        seeds=[0],
+        figures=figures,
+        targets=[] if options.quick else targets,
+    )
+
+
+def pieces(folder: Path, n: int) -> list[Path]:
+    """Distinct pieces of real photographs, as files."""
+    from photographs import copy_photographs
+
+    folder.mkdir()
+    with tempfile.TemporaryDirectory() as whole:
+        copy_photographs(Path(whole))
+        images = [Image.open(path).convert("RGB") for path in sorted(Path(whole).rglob("*.*"))]
+    rng = np.random.default_rng(0)
+    paths = []
+    for number in range(n):
+        image = images[number % len(images)]
+        side = rng.uniform(0.4, 0.9)
+        corner = rng.uniform(0, 1 - side, 2) * image.size
+        box = (*corner, *(corner + side * np.array(image.size)))
+        paths.append(folder / f"{number}.jpg")
+        image.resize(SIZE, box=box).save(paths[-1], quality=85)
+    return paths
+
+
+def encoder_rate(data: list[bytes], n: int) -> float:
+    """Queries a second that the encoder alone sees, on every core, eight together."""
+    encoder = Encoder.load()
+    sent = [Query(data[number % len(data)]) for number in range(n)]
+    batches = [sent[start : start + TOGETHER] for start in range(0, n, TOGETHER)]
+    with one_core_each(encoder), ThreadPoolExecutor(usable_cores()) as pool:
+        list(pool.map(encoder.ask_all, batches[:2]))
+        started = time.perf_counter()
+        list(pool.map(encoder.ask_all, batches))
+        return round(n / (time.perf_counter() - started), 1)
+
+
+class Server:
+    """`grainhash serve` in a process of its own."""
+
+    def __init__(self, gallery: Path) -> None:
+        self._command = [sys.executable, "-m", "grainhash", "serve", str(gallery), "--port", "0"]
+        self._command += ["--rate", "0", "--queue", str(QUEUE)]
+
+    def __enter__(self) -> Server:
+        self._process = subprocess.Popen(self._command, stderr=subprocess.PIPE, text=True)
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            if found := re.search(r"running on (http://\S+)", line):
+                self.url = found[1]
+                threading.Thread(target=self._process.stderr.read, daemon=True).start()
+                return self
+        raise RuntimeError("the server did not start")
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(60)
+
+    def memory_mb(self) -> float:
+        """Resident memory, in MB; 0 where the system does not say."""
+        status = Path(f"/proc/{self._process.pid}/status")
+        if not status.exists():
+            return 0.0
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
+        return round(int(line.split()[1]) / 1024, 1)
+
+
+def ask(url: str, data: list[bytes], n: int, clients: int) -> dict[str, Any]:
+    """Send `n` requests from a process of its own, and what came of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        for number, each in enumerate(data[:100]):
+            (Path(folder) / f"{number:03}.jpg").write_bytes(each)
+        done = subprocess.run(
+            [sys.executable, __file__, "--load", url, folder, str(n), str(clients)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def load(url: str, folder: str, n: int, clients: int) -> None:
+    """The process that asks."""
+    data = [path.read_bytes() for path in sorted(Path(folder).iterdir())]
+    address = urlsplit(url)
+    numbers = iter(range(n))
+    lock = threading.Lock()
+    seconds: list[float] = []
+    statuses: Counter[str] = Counter()
+
+    def client() -> None:
+        connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=120)
+        while True:
+            with lock:
+                number = next(numbers, None)
+            if number is None:
+                return
+            started = time.perf_counter()
+            try:
+                connection.request("POST", PATH, data[number % len(data)])
+                answer = connection.getresponse()
+                answer.read()
+                status = str(answer.status)
+            except (OSError, http.client.HTTPException):
+                connection.close()
+                status = "failed"
+            with lock:
+                statuses[status] += 1
+                if status == "200":
+                    seconds.append(time.perf_counter() - started)
+
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    started = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    whole = time.perf_counter() - started
+    p50, p99 = (1000 * np.percentile(seconds, [50, 99])).round(1).tolist()
+    figures = {"n": n, "clients": clients, "statuses": dict(statuses), "p50_ms": p50, "p99_ms": p99}
+    print(json.dumps({**figures, "a_second": round(len(seconds) / whole, 1)}))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--load"]:
+        load(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
+    else:
+        main()
