@@ -56,6 +56,7 @@ def serving(gallery: Path, *options: str) -> Iterator[Server]:
         else:
             raise AssertionError(said)
         with server.client:
+            assert server.client.get("/healthz").status_code in (200, 429)  # waits until all is ready
             yield server
     finally:
         if process.poll() is None:

@@ -18,7 +18,19 @@ import grainhash
 from grainhash import Box
 from grainhash.cli import app, main
 
-VERBS = ("index", "add", "remove", "search", "explain", "info", "serve", "evaluate", "train", "advise", "export")
+VERBS = (
+    "index",
+    "add",
+    "remove",
+    "search",
+    "explain",
+    "info",
+    "serve",
+    "evaluate",
+    "train",
+    "advise",
+    "export",
+)
 
 
 @pytest.fixture

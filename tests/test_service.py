@@ -8,6 +8,8 @@ import random
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -480,6 +482,21 @@ def test_the_api_keeps_to_its_schema(server, cat):
 
         given(case=endpoint.as_strategy())(check)()
     assert server.search(cat, k=1).status_code == 200
+
+
+# The command
+
+
+def test_an_address_that_is_taken_is_one_clear_error(indexed):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "grainhash", "serve", str(indexed), "--port", port]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert f"127.0.0.1:{port}: cannot listen there" in done.stderr
 
 
 # The client

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -63,13 +65,48 @@ def serve(
         rate=rate,
         workers=workers,
     )
-    with opened_gallery(gallery, runtime) as opened:
-        uvicorn.run(
+    with opened_gallery(gallery, runtime) as opened, _listening(host, port) as listening:
+        config = uvicorn.Config(
             create_app(opened, settings),
             host=host,
             port=port,
-            log_level="info",
+            log_level="warning",
             access_log=False,
             server_header=False,
             timeout_keep_alive=10,
         )
+        server = uvicorn.Server(config)
+        port = listening.getsockname()[1]
+        typer.echo(
+            f"running on http://{f'[{host}]' if ':' in host else host}:{port}  (Ctrl-C stops it)", err=True
+        )
+        with suppress(KeyboardInterrupt):  # uvicorn raises it again when all is done
+            server.run(sockets=[listening])
+        if not server.started:
+            raise typer.Exit(1)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket bound to an address.
+
+    Raises:
+        InputError: the address is not this machine's, or something else listens there.
+    """
+    from grainhash.errors import InputError
+
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        found = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise InputError(f"{host}: cannot listen there ({error.strerror})") from None
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind(address)
+        found.listen()  # who comes before all is ready waits
+    except OSError as error:
+        found.close()
+        why = (error.strerror or "").lower()
+        raise InputError(
+            f"{host}:{port}: cannot listen there ({why}); choose another --port or --host"
+        ) from None
+    return found

@@ -82,7 +82,7 @@ def create_app(gallery: Gallery, settings: ServiceSettings | None = None) -> Fas
         settings: limits and secrets; those of `ServiceSettings()` by default.
     """
     settings = settings or ServiceSettings()
-    gallery.encoder.limits = Limits(max_pixels=settings.max_pixels, max_bytes=settings.max_upload_bytes)
+    gallery.encoder.limits = Limits(max_pixels=settings.max_pixels)  # bytes are counted as they arrive
     metrics = Metrics()
     workers = Workers(gallery, settings.queue, settings.workers, metrics.together.observe)
     metrics.waiting.set_function(lambda: workers.waiting)
