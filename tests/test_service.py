@@ -209,16 +209,17 @@ def test_nothing_acknowledged_is_lost_when_the_server_is_killed(indexed, tmp_pat
     acknowledged: dict[int, str] = {}
     for round in range(3):
         with serving(copy, "--rate", "0") as server:
-            timer = threading.Timer(0.4 + 0.3 * round, server.process.send_signal, [signal.SIGKILL])
-            timer.start()
+            timer = threading.Timer(0.1 + 0.07 * round, server.process.send_signal, [signal.SIGKILL])
             try:
-                for seed in range(1000 * round, 1000 * round + 900):
-                    picture = server.add(jpeg(100 + seed)).json()
+                for number in range(900):
+                    picture = server.add(jpeg(100 + 1000 * round + number)).json()
                     acknowledged[picture["id"]] = picture["sha256"]
+                    if number == 4:
+                        timer.start()
             except httpx.TransportError:
                 pass
             timer.join()
-    assert len(acknowledged) > 10
+    assert len(acknowledged) >= 15
     with Gallery.open(copy) as gallery:
         for id, sha256 in acknowledged.items():
             assert gallery.picture(id).sha256 == sha256

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 from fastapi import Request
@@ -11,6 +12,9 @@ from starlette.requests import ClientDisconnect
 from grainhash.files import whole_file
 from grainhash.service.problems import Problem, busy
 from grainhash.service.settings import ServiceSettings
+
+PASS_BY, PASS_BY_SECONDS = 4, 2.0
+"""How much of a body that is too large is listened to, in limits, and how long."""
 
 FOLDER = "uploads"
 """Where in a gallery pictures lie that were sent to be added, each named by its SHA-256."""
@@ -51,6 +55,7 @@ class Bodies:
         limit = self._settings.max_upload_bytes
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > limit:
+            await _pass_by(request, limit)
             raise _too_large(limit)
         if self._n >= self._settings.bodies:
             raise busy("too many pictures arrive at once")
@@ -76,6 +81,17 @@ async def _read(request: Request, limit: int) -> bytes:
         if len(data) > limit:
             raise _too_large(limit)
     return bytes(data)
+
+
+async def _pass_by(request: Request, limit: int) -> None:
+    """Let a body go by, as far as that is cheap: a client that still sends does not hear the answer."""
+    passed = 0
+    with suppress(TimeoutError, ClientDisconnect):
+        async with asyncio.timeout(PASS_BY_SECONDS):
+            async for piece in request.stream():
+                passed += len(piece)
+                if passed > PASS_BY * limit:
+                    return
 
 
 def _too_large(limit: int) -> Problem:
