@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-import warnings
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -347,14 +346,12 @@ def test_the_page_on_the_service_runs(demo: Path):
     (code,) = [text for language, text in _blocks(page) if language == "python"]
     assert token == TOKEN
     with serving(demo / "gallery") as server:
-        if shutil.which("curl") is None:
-            warnings.warn("curl is not installed: its examples were not run", stacklevel=1)
-        else:
-            for line in curls:
-                line = line.replace(written, server.url).replace("$GRAINHASH_TOKEN", token)
-                done = subprocess.run(shlex.split(line), cwd=demo, capture_output=True, timeout=60)
-                assert done.returncode == 0, f"{line}: {done.stdout.decode()}"
         assert "coffee.png" in _run(["-c", code.replace(written, server.url)], demo).stdout
         paths = server.client.get("/api/v1/openapi.json").json()["paths"]
-    listed = set(re.findall(r"`(?:GET|POST|DELETE) (/[^`]*)`", page))
-    assert listed == set(paths)
+        assert set(re.findall(r"`(?:GET|POST|DELETE) (/[^`]*)`", page)) == set(paths)
+        if shutil.which("curl") is None:
+            pytest.skip("curl is not installed: its examples are not run")
+        for line in curls:
+            line = line.replace(written, server.url).replace("$GRAINHASH_TOKEN", token)
+            done = subprocess.run(shlex.split(line), cwd=demo, capture_output=True, timeout=60)
+            assert done.returncode == 0, f"{line}: {done.stdout.decode()}"

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from grainhash import Box, Encoder
+from grainhash.encoder.encoder import Query
 from grainhash.encoder.granules import WHOLE_ONLY, GranuleSettings, Grid
 from grainhash.errors import EncoderError, PictureDamaged, PictureTooLarge
 from grainhash.hashing.function import Affine, HashFunction
@@ -363,3 +364,26 @@ def test_features_that_the_network_does_not_give_are_refused(encoder, features):
 def test_features_that_cannot_be_read_are_refused(encoder):
     with pytest.raises(EncoderError, match="map:median"):
         encoder.with_features("map:median")
+
+
+def test_several_queries_are_each_seen_as_alone(encoder, photos):
+    china, coffee = (photos / name for name in ("places/china.jpg", "things/coffee.png"))
+    queries = [
+        Query(china),
+        Query(b"no picture"),
+        Query(coffee, Box(0.3, 0.2, 0.8, 0.7), parts=3),
+        Query(coffee, points="map"),
+    ]
+    first, none, third, fourth = encoder.ask_all(queries)
+    assert isinstance(none, PictureDamaged)
+    assert len(third.boxes) > 1
+    alone = [
+        encoder.ask(china),
+        encoder.ask(coffee, region=Box(0.3, 0.2, 0.8, 0.7), parts=3),
+        encoder.ask(coffee, points="map"),
+    ]
+    for seen, own in zip((first, third, fourth), alone, strict=True):
+        assert seen.boxes == own.boxes
+        np.testing.assert_array_equal(seen.codes, own.codes)
+    np.testing.assert_array_equal(fourth.points.codes, alone[2].points.codes)
+    assert encoder.ask_all([]) == []

@@ -15,7 +15,15 @@ from typing import Any, Self
 
 import httpx
 
-from grainhash.errors import GalleryError, GalleryWriteError, GrainhashError, InputError, PictureError
+from grainhash.errors import (
+    GalleryError,
+    GalleryWriteError,
+    GrainhashError,
+    InputError,
+    PictureDamaged,
+    PictureTooLarge,
+)
+from grainhash.images import read_bytes
 from grainhash.types import WHOLE, Box, Granularity, Hit, Order, PointKind
 
 API = "/api/v1"
@@ -193,7 +201,8 @@ def _error(answer: httpx.Response) -> GrainhashError:
             f"{answer.url}: {answer.status_code}, and no grainhash server", answer.status_code
         )
     if answer.status_code in (413, 415):
-        return PictureError("the picture", detail.removeprefix("the picture: "))
+        kind = PictureTooLarge if answer.status_code == 413 else PictureDamaged
+        return kind("the picture", detail.removeprefix("the picture: "))
     if answer.status_code in (400, 404, 422):
         return InputError(detail)
     if answer.status_code == 410:
@@ -207,14 +216,12 @@ def _error(answer: httpx.Response) -> GrainhashError:
 def _bytes(source: Sent) -> bytes:
     if isinstance(source, bytes):
         return source
-    from grainhash.images import read_bytes
-
     return read_bytes(source)
 
 
 def _what(region: Box, parts: int) -> dict[str, Any]:
-    corners = (region.x0, region.y0, region.x1, region.y1)
-    return {"parts": parts, **({} if region == WHOLE else {"region": ",".join(map(repr, corners))})}
+    where = {} if region == WHOLE else {"region": ",".join(map(repr, region.corners))}
+    return {"parts": parts, **where}
 
 
 def _hit(found: Mapping[str, Any]) -> Hit:

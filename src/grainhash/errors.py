@@ -19,6 +19,7 @@ GrainhashError
 ├── GalleryError                a gallery that cannot do what was asked
 │   ├── GalleryNotFound
 │   ├── GalleryFormatError      written by another version, or not a gallery
+│   ├── PictureChanged          a file that is no longer what was indexed
 │   ├── EncoderMismatch         codes of one encoder offered to a gallery of another
 │   └── GalleryWriteError       disk full, read-only, locked
 └── MissingExtra                an optional part is not installed
@@ -111,6 +112,10 @@ class GalleryNotFound(GalleryError):
 
 class GalleryFormatError(GalleryError):
     """The folder is no gallery, or one of another format version."""
+
+
+class PictureChanged(GalleryError):
+    """The file of a picture is no longer what was indexed."""
 
 
 class EncoderMismatch(GalleryError):

@@ -111,14 +111,10 @@ def to_json(explanation: Explanation, query: str) -> dict[str, Any]:
 def _side(side: Side) -> dict[str, Any]:
     core = side.core()
     return {
-        "box": _corners(side.box),
+        "box": side.box.corners,
         "heat": [[float(f"{share:.6g}") for share in row] for row in side.heat.tolist()],
-        "core": core and {"share": core[0], "box": _corners(core[1])},
+        "core": core and {"share": core[0], "box": core[1].corners},
     }
-
-
-def _corners(box: Box) -> list[float]:
-    return [box.x0, box.y0, box.x1, box.y1]
 
 
 def _part(box: Box, name: str) -> str:

@@ -18,10 +18,10 @@ from grainhash.encoder.encoder import Asked, Encoder
 from grainhash.encoder.granules import as_boxes
 from grainhash.errors import (
     EncoderMismatch,
-    GalleryError,
     GalleryFormatError,
     GalleryWriteError,
     InputError,
+    PictureChanged,
 )
 from grainhash.explain import Explanation, explain
 from grainhash.folder import absolute, below, is_text
@@ -376,12 +376,12 @@ class Gallery:
         if verify and question.points is not None:
             started = perf_counter()
             best, others = hits[:verify], hits[verify:]
-            hits = verified(best, question.points, question.boxes[0], self._encoder, len(self))
+            hits = verified(best, question.points, question.boxes[0], self._encoder, found.n_pictures)
             hits = sorted([*hits, *others], key=lambda hit: (hit.false_matches, hit.id))
             n_matched = sum(hit.match is not None for hit in hits)
             what = f"{len(question.points)} {question.points.kind} points with those of the best {len(best)}"
             stages.append(Stage("verify", what, n_matched, perf_counter() - started))
-        return Found([hit for hit in hits[:k] if hit.score >= min_score], stages)
+        return Found([hit for hit in hits[:k] if hit.score >= min_score], stages, found.n_pictures)
 
     def search_code(
         self,
@@ -428,7 +428,7 @@ class Gallery:
             MissingExtra: points are to be matched, and OpenCV is not installed.
             InputError: `hit` is not one picture of the gallery.
             PictureError: one of the two cannot be used, or is gone.
-            GalleryError: the hit's file has changed since it was indexed.
+            PictureChanged: the hit's file has changed since it was indexed.
         """
         id = self._one(hit)
         while True:
@@ -472,7 +472,7 @@ class Gallery:
             raise _removed(id)
         data = read_bytes(row.uri, self._encoder.limits)
         if hashlib.sha256(data).hexdigest() != row.sha256:
-            raise GalleryError(f"{row.uri}: changed since it was indexed; run: grainhash add {row.uri}")
+            raise PictureChanged(f"{row.uri}: changed since it was indexed; run: grainhash add {row.uri}")
         return data
 
     def _answer(
@@ -500,7 +500,7 @@ class Gallery:
             hits = self._hits(ranking, boxes)
             stages += ranking.stages
             stages.append(Stage("read", "paths, boxes and metadata", len(hits), perf_counter() - started))
-            return Found(hits, stages)
+            return Found(hits, stages, len(wholes))
 
     def _check_question(
         self, k: int, granularity: str, order: str, min_score: float, verify: int = 0
@@ -516,9 +516,7 @@ class Gallery:
         if not 0 <= min_score <= 1:
             raise InputError(f"min_score = {min_score}: a score is from 0 to 1")
         if granularity == "part" and not self._encoder.granules.has_regions:
-            raise InputError(
-                f"{self.path}: this gallery has codes of whole pictures only, no parts to search"
-            )
+            raise InputError("this gallery has codes of whole pictures only, no parts to search")
 
     def _hits(self, ranking: Ranking, boxes: list[Box]) -> list[Hit]:
         with self._store.reading():
@@ -590,7 +588,7 @@ class Gallery:
         Raises:
             InputError: not one picture of the gallery.
             PictureError: the file is gone, or cannot be read.
-            GalleryError: the file has changed since it was indexed.
+            PictureChanged: the file has changed since it was indexed.
         """
         return self._content(self._one(picture))
 

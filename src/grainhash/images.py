@@ -314,6 +314,7 @@ def _open_isobmff(file: io.BytesIO) -> Image.Image:
 class _Format(NamedTuple):
     magic: bytes
     offset: int
+    media_type: str
     open: Callable[[io.BytesIO], Image.Image]
     early_size: Callable[[bytes], tuple[int, int]] | None = None
     """For a plugin that allocates, or warns, by the picture's size while it opens."""
@@ -322,20 +323,40 @@ class _Format(NamedTuple):
 
 
 _FORMATS = (
-    _Format(b"\x89PNG\r\n\x1a\n", 0, PngImagePlugin.PngImageFile),
-    _Format(b"GIF87a", 0, GifImagePlugin.GifImageFile, _gif_frame),
-    _Format(b"GIF89a", 0, GifImagePlugin.GifImageFile, _gif_frame),
-    _Format(b"WEBPVP8", 8, WebPImagePlugin.WebPImageFile, _webp_canvas, copies=2),
-    _Format(b"II*\0", 0, TiffImagePlugin.TiffImageFile),
-    _Format(b"MM\0*", 0, TiffImagePlugin.TiffImageFile),
-    _Format(b"II+\0", 0, TiffImagePlugin.TiffImageFile),
-    _Format(b"MM\0+", 0, TiffImagePlugin.TiffImageFile),
-    _Format(b"ftyp", 4, _open_isobmff),
-    _Format(b"jP  \r\n\x87\n", 4, Jpeg2KImagePlugin.Jpeg2KImageFile, copies=2),
-    _Format(b"\xff\x4f\xff\x51", 0, Jpeg2KImagePlugin.Jpeg2KImageFile, copies=2),
-    _Format(b"BM", 0, BmpImagePlugin.BmpImageFile),
-    *(_Format(b"P%d" % kind, 0, PpmImagePlugin.PpmImageFile) for kind in range(1, 7)),
+    _Format(b"\x89PNG\r\n\x1a\n", 0, "image/png", PngImagePlugin.PngImageFile),
+    _Format(b"GIF87a", 0, "image/gif", GifImagePlugin.GifImageFile, _gif_frame),
+    _Format(b"GIF89a", 0, "image/gif", GifImagePlugin.GifImageFile, _gif_frame),
+    _Format(b"WEBPVP8", 8, "image/webp", WebPImagePlugin.WebPImageFile, _webp_canvas, copies=2),
+    _Format(b"II*\0", 0, "image/tiff", TiffImagePlugin.TiffImageFile),
+    _Format(b"MM\0*", 0, "image/tiff", TiffImagePlugin.TiffImageFile),
+    _Format(b"II+\0", 0, "image/tiff", TiffImagePlugin.TiffImageFile),
+    _Format(b"MM\0+", 0, "image/tiff", TiffImagePlugin.TiffImageFile),
+    _Format(b"ftyp", 4, "image/heif", _open_isobmff),
+    _Format(b"jP  \r\n\x87\n", 4, "image/jp2", Jpeg2KImagePlugin.Jpeg2KImageFile, copies=2),
+    _Format(b"\xff\x4f\xff\x51", 0, "image/jp2", Jpeg2KImagePlugin.Jpeg2KImageFile, copies=2),
+    _Format(b"BM", 0, "image/bmp", BmpImagePlugin.BmpImageFile),
+    *(
+        _Format(b"P%d" % kind, 0, "image/x-portable-anymap", PpmImagePlugin.PpmImageFile)
+        for kind in range(1, 7)
+    ),
 )
+
+
+def _format_of(data: bytes) -> _Format | None:
+    """The format of anything but a JPEG, by its first bytes."""
+    return next((form for form in _FORMATS if data.startswith(form.magic, form.offset)), None)
+
+
+def media_type(data: bytes) -> str:
+    """What kind of picture bytes are, such as `image/jpeg`, by how they begin: never by what anybody says."""
+    if data.startswith(_JPEG_START):
+        return "image/jpeg"
+    form = _format_of(data)
+    if form is None:
+        return "application/octet-stream"
+    return (
+        "image/avif" if form.open is _open_isobmff and data[8:12] in (b"avif", b"avis") else form.media_type
+    )
 
 
 def _decode_bytes(data: bytes, min_side: int, name: str, limits: Limits) -> Picture:
@@ -344,10 +365,8 @@ def _decode_bytes(data: bytes, min_side: int, name: str, limits: Limits) -> Pict
     _check_bytes(len(data), name, limits)
     if data.startswith(_JPEG_START):
         return _decode_jpeg(data, min_side, name, limits)
-    for form in _FORMATS:
-        if data.startswith(form.magic, form.offset):
-            break
-    else:
+    form = _format_of(data)
+    if form is None:
         raise PictureDamaged(name, "not a picture in a known format")
     if form.early_size:
         width, height = form.early_size(data)

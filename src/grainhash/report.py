@@ -92,7 +92,7 @@ def to_json(answer: Answer) -> dict[str, Any]:
     """
     return {
         "query": answer.query,
-        "query_box": answer.query_box and _corners(answer.query_box),
+        "query_box": answer.query_box and answer.query_box.corners,
         "where": answer.where,
         "granularity": answer.granularity,
         "n_bits": answer.n_bits,
@@ -109,8 +109,8 @@ def to_json(answer: Answer) -> dict[str, Any]:
                 "distance": hit.distance,
                 "whole_distance": hit.whole_distance,
                 "part_distance": hit.part_distance,
-                "box": _corners(hit.box),
-                "query_box": _corners(hit.query_box),
+                "box": hit.box.corners,
+                "query_box": hit.query_box.corners,
                 "width": hit.width,
                 "height": hit.height,
                 "meta": dict(hit.meta),
@@ -127,10 +127,6 @@ def points_to_json(hit: Hit) -> dict[str, Any] | None:
     if match is None:
         return None
     return {"places": match.n_places, "outline": match.outline.round(4).tolist()}
-
-
-def _corners(box: Box) -> list[float]:
-    return [box.x0, box.y0, box.x1, box.y1]
 
 
 def plan(answer: Answer) -> str:

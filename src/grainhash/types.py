@@ -64,6 +64,11 @@ class Box:
         return cls(x0, y0, x1, y1)
 
     @property
+    def corners(self) -> list[float]:
+        """`[x0, y0, x1, y1]`, as JSON has it."""
+        return [self.x0, self.y0, self.x1, self.y1]
+
+    @property
     def area(self) -> float:
         """Share of the picture that the box covers, 0..1."""
         return (self.x1 - self.x0) * (self.y1 - self.y0)
@@ -218,6 +223,8 @@ class Found:
     hits: list[Hit]
     """Best first, equal ones by ascending id."""
     stages: list[Stage]
+    n_pictures: int
+    """In the gallery when it was searched."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,7 +240,7 @@ def search(
             hits=found.hits,
             n_bits=encoder.n_bits,
             granularity=by.value,
-            n_pictures=len(opened),
+            n_pictures=found.n_pictures,
             stages=found.stages,
             seconds={"encode": encoded - started, "search": perf_counter() - encoded},
             where=where,

@@ -45,8 +45,8 @@ def serve(
 
     Without a token nothing can be written. Ctrl-C stops it when what was accepted is done.
     """
-    need("fastapi", "serve")
-    need("uvicorn", "serve")
+    for package in ("fastapi", "prometheus_client", "python_multipart", "uvicorn"):
+        need(package, "serve")
     import uvicorn
 
     from grainhash.service import ServiceSettings, create_app
@@ -54,7 +54,6 @@ def serve(
 
     settings = ServiceSettings(
         host=host,
-        port=port,
         token=token,
         read_token=read_token,
         hosts=tuple(name or ()),

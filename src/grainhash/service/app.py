@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
@@ -14,7 +15,7 @@ from starlette.datastructures import UploadFile
 from grainhash import __version__
 from grainhash.errors import GrainhashError
 from grainhash.gallery import Gallery
-from grainhash.images import Limits
+from grainhash.images import Limits, media_type
 from grainhash.metadata import check_metadata
 from grainhash.service import models, problems
 from grainhash.service.guard import Guard, Tokens
@@ -22,9 +23,9 @@ from grainhash.service.metrics import Counting, Metrics
 from grainhash.service.models import HowQuery, WhatQuery
 from grainhash.service.problems import Problem
 from grainhash.service.settings import ServiceSettings
-from grainhash.service.uploads import Bodies, media_type
+from grainhash.service.uploads import Bodies
 from grainhash.service.verbs import Verbs
-from grainhash.service.workers import Workers
+from grainhash.service.workers import TOGETHER, Workers
 from grainhash.types import PointKind
 
 API = "/api/v1"
@@ -107,24 +108,32 @@ def create_app(gallery: Gallery, settings: ServiceSettings | None = None) -> Fas
     verbs = Verbs(gallery, workers, settings)
     bodies = Bodies(settings)
     read, write = [Depends(tokens.check_read)], [Depends(tokens.check_write)]
-    app.include_router(_reading(verbs, bodies, workers, tokens, settings), prefix=API, dependencies=read)
-    app.include_router(_writing(verbs, bodies, workers), prefix=API, dependencies=write)
+    app.include_router(_reading(verbs, bodies, workers, tokens, settings), dependencies=read)
+    app.include_router(_writing(verbs, bodies, workers), dependencies=write)
     app.include_router(_watching(verbs, metrics, tokens))
     problems.install(app)
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(Counting, metrics=metrics)
-    _describe(app)
     return app
 
 
 def _reading(
     verbs: Verbs, bodies: Bodies, workers: Workers, tokens: Tokens, settings: ServiceSettings
 ) -> APIRouter:
-    router = APIRouter(tags=["search"])
+    router = APIRouter(prefix=API, tags=["search"])
 
-    async def picture_sent(request: Request) -> bytes:
+    def sent(request: Request) -> AbstractAsyncContextManager[bytes]:
         workers.check_room()
-        return await bodies.read(request)
+        return bodies.of(request)
+
+    async def unchanged(request: Request, id: int, form: str) -> tuple[bool, dict[str, str]]:
+        """Whether the client has a picture in some form already, and headers that say which it is."""
+        row = await workers.run(lambda: verbs.row(id))
+        tag = f'"{row.sha256[:32]}-{form}"'
+        return request.headers.get("if-none-match") == tag, {
+            "ETag": tag,
+            "Cache-Control": "private, no-cache",
+        }
 
     @router.get("/info", response_model=models.Info, responses=_problems())
     async def info() -> dict[str, Any]:
@@ -150,14 +159,20 @@ def _reading(
     async def search(request: Request, how: HowQuery) -> dict[str, Any]:
         """Find the pictures most like the one in the body, or like a part of it."""
         how.box  # noqa: B018  (a box that is none is refused before the picture is read)
-        return await verbs.search(await picture_sent(request), how)
+        async with sent(request) as data:
+            return await verbs.search(data, how)
 
     @router.post("/search/batch", response_model=models.Batch, responses=_OF_BODY, openapi_extra=_FILES)
     async def search_batch(request: Request, how: HowQuery) -> dict[str, Any]:
         """Find the pictures most like each of several; one that cannot be used does not stop the others."""
         how.box  # noqa: B018
-        sent = await _files(await picture_sent(request), request)
-        return {"answers": [await _item(verbs, name, data, how) for name, data in sent]}
+        async with sent(request) as data:
+            files = await _files(data, request)
+            answers = []
+            for start in range(0, len(files), TOGETHER):
+                some = files[start : start + TOGETHER]
+                answers += await asyncio.gather(*(_item(verbs, name, each, how) for name, each in some))
+        return {"answers": answers}
 
     @router.get("/pictures", response_model=models.Page, responses=_problems())
     async def browse(
@@ -187,10 +202,8 @@ def _reading(
         request: Request, id: Id, side: Annotated[int, Query(ge=16, le=2048)] = 256
     ) -> Response:
         """A picture as a small, upright JPEG."""
-        tag = f'"{id}-{side}"'  # what an id stands for never changes
-        headers = {"ETag": tag, "Cache-Control": "private, max-age=3600"}
-        if request.headers.get("if-none-match") == tag:
-            await workers.run(lambda: verbs.row(id))
+        has_it, headers = await unchanged(request, id, str(side))
+        if has_it:
             return Response(status_code=304, headers=headers)
         return Response(await verbs.thumbnail(id, side), media_type="image/jpeg", headers=headers)
 
@@ -199,13 +212,17 @@ def _reading(
         response_class=Response,
         responses={200: {"content": {"image/*": _BINARY}}, **_problems(404, 410)},
     )
-    async def file(id: Id) -> Response:
+    async def file(request: Request, id: Id) -> Response:
         """The file of a picture, as it is."""
+        has_it, headers = await unchanged(request, id, "file")
+        if has_it:
+            return Response(status_code=304, headers=headers)
         data = await verbs.content(id)
-        return Response(data, media_type=media_type(data), headers={"Cache-Control": "private, max-age=3600"})
+        return Response(data, media_type=media_type(data), headers=headers)
 
     @router.post(
         "/pictures/{id}/explain",
+        response_model=models.Explanation,
         responses={200: {"content": {"image/png": _BINARY}}, **_OF_BODY, **_problems(404, 410)},
         openapi_extra=_BODY,
     )
@@ -218,16 +235,16 @@ def _reading(
     ) -> Any:
         """Say why a picture of the gallery is a hit for the one in the body, and where in both."""
         what.box  # noqa: B018
-        data = await picture_sent(request)
-        if png:
-            return Response(await verbs.explain_png(id, data, what, points), media_type="image/png")
-        return await verbs.explain(id, data, what, points)
+        async with sent(request) as data:
+            if png:
+                return Response(await verbs.explain_png(id, data, what, points), media_type="image/png")
+            return await verbs.explain(id, data, what, points)
 
     return router
 
 
 def _writing(verbs: Verbs, bodies: Bodies, workers: Workers) -> APIRouter:
-    router = APIRouter(tags=["write"])
+    router = APIRouter(prefix=API, tags=["write"])
 
     @router.post(
         "/pictures",
@@ -251,7 +268,8 @@ def _writing(verbs: Verbs, bodies: Bodies, workers: Workers) -> APIRouter:
         """Add the picture in the body; when this is answered it is safe on disk."""
         values = _metadata(meta, name)
         workers.check_room()
-        picture, is_new = await verbs.add(await bodies.read(request), values)
+        async with bodies.of(request) as data:
+            picture, is_new = await verbs.add(data, values)
         response.status_code = 201 if is_new else 200
         response.headers["Location"] = f"{API}/pictures/{picture['id']}"
         return picture
@@ -270,13 +288,13 @@ def _watching(verbs: Verbs, metrics: Metrics, tokens: Tokens) -> APIRouter:
     router = APIRouter(tags=["watch"])
 
     @router.get("/healthz")
-    async def health() -> dict[str, str]:
+    def health() -> dict[str, str]:
         """Whether the server answers and its gallery can be read."""
-        len(verbs.gallery)
+        verbs.gallery.browse(limit=1)
         return {"status": "ok"}
 
     @router.get("/metrics", response_class=PlainTextResponse, dependencies=[Depends(tokens.check_read)])
-    async def show() -> Response:
+    def show() -> Response:
         """Counters in Prometheus' text format."""
         return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -320,20 +338,3 @@ def _metadata(text: str | None, name: str | None) -> dict[str, Any]:
     if name is not None:
         values["name"] = name
     return check_metadata(values, "meta")
-
-
-def _describe(app: FastAPI) -> None:
-    """Have the schema hold problem documents in the place of FastAPI's own errors."""
-    made = app.openapi
-
-    def schema() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            found = made()
-            schemas = found["components"]["schemas"]
-            schemas["Problem"] = models.Problem.model_json_schema()
-            for unused in ("HTTPValidationError", "ValidationError"):
-                schemas.pop(unused, None)
-            app.openapi_schema = found
-        return app.openapi_schema
-
-    app.openapi = schema  # type: ignore[method-assign]

@@ -136,6 +136,51 @@ class Page(BaseModel):
     next: int | None
 
 
+class Core(BaseModel):
+    """Where half of what agrees is."""
+
+    share: float
+    box: Corners
+
+
+class Side(BaseModel):
+    """One of two pictures that were compared."""
+
+    box: Corners
+    heat: list[list[float]]
+    core: Core | None
+
+
+class Sides(BaseModel):
+    """Both of them."""
+
+    query: Side
+    hit: Side
+
+
+class Explained(BaseModel):
+    """The picture that is explained."""
+
+    id: int
+    name: str
+    uri: str | None
+    score: float
+    false_matches: float
+    points: PointMatch | None
+
+
+class Explanation(BaseModel):
+    """Why a picture is a hit; the keys are those of `grainhash explain --json`."""
+
+    query: str
+    n_bits: int
+    distance: int
+    differing: list[int]
+    method: str
+    hit: Explained
+    sides: Sides
+
+
 class What(BaseModel):
     """What of a picture to look for."""
 

@@ -17,6 +17,7 @@ from grainhash.errors import (
     GrainhashError,
     InputError,
     MissingExtra,
+    PictureChanged,
     PictureDamaged,
     PictureError,
     PictureTooLarge,
@@ -41,10 +42,10 @@ class Problem(Exception):
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
 
-def document(status: int, detail: str, **further: Any) -> dict[str, Any]:
+def document(status: int, detail: str) -> dict[str, Any]:
     """The object that stands for an error; `type` tells no more than the status does."""
     title = HTTPStatus(status).phrase
-    return {"type": "about:blank", "title": title, "status": status, "detail": detail, **further}
+    return {"type": "about:blank", "title": title, "status": status, "detail": detail}
 
 
 def busy(what: str) -> Problem:
@@ -58,6 +59,8 @@ def problem_of(error: GrainhashError) -> Problem:
         return Problem(413, f"the picture: {error.reason}")
     if isinstance(error, PictureDamaged):
         return Problem(415, f"the picture: {error.reason}")
+    if isinstance(error, PictureChanged):
+        return Problem(410, "the file of this picture has changed since it was indexed")
     if isinstance(error, PictureError):
         return Problem(410, "the file of this picture can no longer be read")
     if isinstance(error, MissingExtra):
@@ -72,25 +75,19 @@ def problem_of(error: GrainhashError) -> Problem:
 
 def install(app: FastAPI) -> None:
     """Have every error of an app answered by a problem document."""
-    handlers: dict[type[Exception], Callable[[Request, Any], Problem]] = {
-        Problem: lambda request, error: error,
-        GrainhashError: lambda request, error: problem_of(error),
-        HTTPException: lambda request, error: Problem(
-            error.status_code, error.detail, **(error.headers or {})
-        ),
+    problems: dict[type[Exception], Callable[[Any], Problem]] = {
+        Problem: lambda error: error,
+        GrainhashError: problem_of,
+        HTTPException: lambda error: Problem(error.status_code, error.detail, **(error.headers or {})),
+        RequestValidationError: _invalid,
     }
-    for kind, problem in handlers.items():
+    for kind, problem in problems.items():
         app.add_exception_handler(kind, _answering(problem))
-    app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _unexpected)
 
 
-def _answering(problem: Callable[[Request, Any], Problem]) -> Callable[[Request, Exception], JSONResponse]:
-    def answer(request: Request, error: Exception) -> JSONResponse:
-        found = problem(request, error)
-        return response(found)
-
-    return answer
+def _answering(problem: Callable[[Any], Problem]) -> Callable[[Request, Exception], JSONResponse]:
+    return lambda request, error: response(problem(error))
 
 
 def response(problem: Problem) -> JSONResponse:
@@ -103,14 +100,11 @@ def response(problem: Problem) -> JSONResponse:
     )
 
 
-def _invalid(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
+def _invalid(error: RequestValidationError) -> Problem:
     said = [f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in error.errors()]
-    return JSONResponse(document(422, "; ".join(said)), 422, media_type=MEDIA_TYPE)
+    return Problem(422, "; ".join(said))
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.exception("%s %s", request.method, request.url.path, exc_info=error)
-    return JSONResponse(
-        document(500, "something went wrong; the server's log says what"), 500, media_type=MEDIA_TYPE
-    )
+    return response(Problem(500, "something went wrong; the server's log says what"))

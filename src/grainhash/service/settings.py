@@ -21,7 +21,6 @@ class ServiceSettings:
 
     host: str = "127.0.0.1"
     """The address that it listens at."""
-    port: int = 8000
     token: str | None = None
     """Whoever has it may add and remove pictures; nobody may without one."""
     read_token: str | None = None
@@ -38,8 +37,8 @@ class ServiceSettings:
     """How long a picture may take to arrive."""
     queue: int = 64
     """Requests that wait for a core; more are answered 503 at once."""
-    bodies: int = 256
-    """Pictures that are arriving or waiting; more are answered 503 at once."""
+    max_pending_bytes: int = 512 * 1024**2
+    """Of all pictures that are arriving, waiting or in work; with more, the next is answered 503."""
     rate: float = 200.0
     """Requests a second that one client may make in the long run, four times as many at once; 0 for any."""
     workers: int | None = None

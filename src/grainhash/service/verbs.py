@@ -12,7 +12,7 @@ from typing import Any
 
 from grainhash import explain_report, report
 from grainhash.encoder.encoder import Asked, Query
-from grainhash.errors import EncoderMismatch, GalleryError, InputError, PictureDamaged
+from grainhash.errors import EncoderMismatch, InputError, PictureDamaged
 from grainhash.explain import Explanation
 from grainhash.gallery import Gallery
 from grainhash.images import decode, encode_jpeg, fit
@@ -22,12 +22,15 @@ from grainhash.service.settings import ServiceSettings
 from grainhash.service.uploads import is_kept, keep
 from grainhash.service.workers import Look, Workers
 from grainhash.store import PictureRow
-from grainhash.types import WHOLE, Box, PointKind
+from grainhash.types import WHOLE, PointKind
 
 SENT = "the picture"
 """How errors call a picture that was sent."""
 
 JPEG_QUALITY = 85
+
+LOCKS = 64
+"""Contents that can be written at once, at most."""
 
 
 class Verbs:
@@ -37,7 +40,7 @@ class Verbs:
         self.gallery = gallery
         self._workers = workers
         self._settings = settings
-        self._writing = threading.Lock()
+        self._writing = [threading.Lock() for _ in range(LOCKS)]
 
     # Asking
 
@@ -48,9 +51,8 @@ class Verbs:
 
     async def similar(self, id: int, how: How) -> dict[str, Any]:
         """The answer to a picture of the gallery."""
-        row = await self._workers.run(lambda: self.row(id))
-        data = await self._workers.run(lambda: self._content(id))
-        return await self.search(data, how, Path(row.uri).name)
+        row, data = await self._workers.run(lambda: (self.row(id), self._content(id)))
+        return await self.search(data, how, self.described(row)["name"])
 
     def _answer(self, query: Query, how: How, look: Look) -> dict[str, Any]:
         started = perf_counter()
@@ -81,7 +83,7 @@ class Verbs:
             hits=found.hits,
             n_bits=self.gallery.encoder.n_bits,
             granularity=how.granularity,
-            n_pictures=len(self.gallery),
+            n_pictures=found.n_pictures,
             stages=found.stages,
             seconds={"encode": look.seconds, "search": perf_counter() - started},
             where=how.where,
@@ -108,21 +110,15 @@ class Verbs:
 
         def draw() -> bytes:
             explanation = self._explained(id, data, what, points, name)
-            found = explanation.found
-            return explain_report.png(explanation, names=(name, found.uri if found else "hit"))
+            return explain_report.png(explanation, names=(name, self.described(self.row(id))["name"]))
 
         return await self._workers.run(draw)
 
     def _explained(
         self, id: int, data: bytes, what: What, points: PointKind | None, name: str
     ) -> Explanation:
-        row = self.row(id)
-        try:
-            return self.gallery.explain(
-                data, row.id, region=what.box, parts=what.parts, points=points, name=name
-            )
-        except GalleryError:
-            raise _changed() from None
+        self.row(id)
+        return self.gallery.explain(data, id, region=what.box, parts=what.parts, points=points, name=name)
 
     async def content(self, id: int) -> bytes:
         """The file of a picture."""
@@ -146,7 +142,7 @@ class Verbs:
 
         def read() -> dict[str, Any]:
             row = self.row(id)
-            return {**self.described(row), "regions": [_corners(box) for box in self.gallery.regions_of(id)]}
+            return {**self.described(row), "regions": [box.corners for box in self.gallery.regions_of(id)]}
 
         return await self._workers.run(read)
 
@@ -182,10 +178,7 @@ class Verbs:
 
     def _content(self, id: int) -> bytes:
         self.row(id)
-        try:
-            return self.gallery.content(id)
-        except GalleryError:
-            raise _changed() from None
+        return self.gallery.content(id)
 
     # Writing
 
@@ -195,8 +188,9 @@ class Verbs:
 
     def _add(self, data: bytes, meta: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         decode(data, min_side=1, name=SENT, limits=self.gallery.encoder.limits)  # refused before it is kept
-        with self._writing:
-            path, is_new = keep(self.gallery.path, hashlib.sha256(data).hexdigest(), data)
+        sha256 = hashlib.sha256(data).hexdigest()
+        with self._writing_of(sha256):
+            path, is_new = keep(self.gallery.path, sha256, data)
             done = self.gallery.add([path], meta=meta)
             if done.skipped:
                 if is_new:
@@ -204,24 +198,21 @@ class Verbs:
                 raise PictureDamaged(SENT, next(iter(done.skipped.values())))
             return self.described(self.gallery.picture(path)), done.unchanged == 0
 
+    def _writing_of(self, sha256: str) -> threading.Lock:
+        """Held while a content is added or removed: its file comes and goes with its picture."""
+        return self._writing[int(sha256[:8], 16) % LOCKS]
+
     async def remove(self, id: int) -> None:
         """Take a picture out of the gallery; its file goes too if it was sent to this service."""
         await self._workers.run(lambda: self._remove(id))
 
     def _remove(self, id: int) -> None:
-        with self._writing:
-            path = Path(self.row(id).uri)
+        row = self.row(id)
+        path = Path(row.uri)
+        with self._writing_of(row.sha256):
             try:
                 self.gallery.remove([id])
             except InputError:
                 raise Problem(404, f"there is no picture {id}") from None
             if is_kept(self.gallery.path, path):
                 path.unlink(missing_ok=True)
-
-
-def _changed() -> Problem:
-    return Problem(410, "the file of this picture has changed since it was indexed")
-
-
-def _corners(box: Box) -> list[float]:
-    return [box.x0, box.y0, box.x1, box.y1]
