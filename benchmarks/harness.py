@@ -25,7 +25,8 @@ class Target:
     issue: str
     name: str
     target: str
-    value: float
+    value: float | None
+    """`None` where it was not measured, which is not met."""
     met: bool
 
 
@@ -108,7 +109,8 @@ def write(
     """Print the targets, and write everything as `NAME.json`."""
     for target in targets:
         verdict = "met   " if target.met else "MISSED"
-        print(f"{verdict}  {target.name}: {target.value:.4g} (target {target.target})")
+        value = "not measured" if target.value is None else f"{target.value:.4g}"
+        print(f"{verdict}  {target.name}: {value} (target {target.target})")
     folder = options.out or (None if options.quick else RESULTS)
     if folder is None:
         return

@@ -94,8 +94,9 @@ def _listening(host: str, port: int) -> socket.socket:
     from grainhash.errors import InputError
 
     try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        found = socket.socket(family, socket.SOCK_STREAM)
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # By its protocol asyncio knows that answers should go out at once (TCP_NODELAY).
+        found = socket.socket(family, kind, protocol)
     except OSError as error:
         raise InputError(f"{host}: cannot listen there ({error.strerror})") from None
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
