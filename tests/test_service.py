@@ -300,7 +300,7 @@ def test_a_page_elsewhere_cannot_reach_it_by_a_name_of_its_own(server):
 
 
 def test_a_client_that_asks_too_much_is_told_when_to_come_again(indexed):
-    with serving(indexed, "--rate", "2") as server:
+    with serving(indexed, "--rate", "1") as server:
         answers = [server.client.get("/healthz") for _ in range(20)]
     refused = [answer for answer in answers if answer.status_code == 429]
     assert 5 <= len(refused) <= 12
