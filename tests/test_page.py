@@ -22,7 +22,9 @@ from serving import TOKEN, serving
 
 from grainhash import Gallery
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="the page needs Playwright: pip install playwright")
+sync_api = pytest.importorskip(
+    "playwright.sync_api", reason="the page needs Playwright: pip install playwright"
+)
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
 
 ROOT = Path(__file__).parent.parent
@@ -30,7 +32,12 @@ FILES = ROOT / "src/grainhash/service/page"
 SHOTS = ROOT / "build/page"
 READ_TOKEN = "a-token-for-reading"
 DESKTOP = {"width": 1280, "height": 860}
-PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
+PHONE = {
+    "viewport": {"width": 360, "height": 740},
+    "has_touch": True,
+    "is_mobile": True,
+    "device_scale_factor": 2,
+}
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 CARRY = """([type, name, kind, base64]) => {
@@ -214,6 +221,7 @@ def test_a_dropped_picture_is_searched_and_the_hits_are_shown(opened, chelsea):
     page.locator("#plan summary").click()
     assert page.locator("#plan-table tbody tr").count() == len(answer["plan"])
     page.locator("#plan summary").click()
+    page.evaluate("scrollTo(0, 0)")
     shot(page, "search-light")
 
 
@@ -273,7 +281,9 @@ def test_a_box_is_drawn_with_a_finger(opened, chelsea):
     touch = page.context.new_cdp_session(page)
 
     def send(kind: str, *points: tuple[float, float]) -> None:
-        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in points]})
+        touch.send(
+            "Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in points]}
+        )
 
     def draw() -> None:
         send("touchStart", places[0])
@@ -379,7 +389,9 @@ def test_a_hit_is_explained_beside_its_query(opened, chelsea, tmp_path):
     assert hits_of(page)[0] == "chelsea.png"
     page.locator(".hit").first.click()
     dialog = page.get_by_role("dialog")
-    assert dialog.get_by_role("heading", level=2).inner_text() == f"Hit 1 of {len(answer['hits'])}: chelsea.png"
+    assert (
+        dialog.get_by_role("heading", level=2).inner_text() == f"Hit 1 of {len(answer['hits'])}: chelsea.png"
+    )
     sync_api.expect(dialog.locator("canvas.heat:visible")).to_have_count(2)
     seen = dialog.locator("canvas.heat").first.evaluate(
         "(canvas) => new Set(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data).size"
@@ -421,7 +433,11 @@ def test_searching_goes_on_from_a_hit_or_a_part_of_it(opened, chelsea):
 
 
 def test_a_link_opens_the_same_search(opened, server):
-    id = next(each["id"] for each in server.client.get("/api/v1/pictures").json()["pictures"] if each["name"] == "coffee.png")
+    id = next(
+        each["id"]
+        for each in server.client.get("/api/v1/pictures").json()["pictures"]
+        if each["name"] == "coffee.png"
+    )
     page = opened(f"#/search?query={id}&box=0.2,0.2,0.7,0.8&k=10")
     page.wait_for_selector(".hit")
     assert hits_of(page)[0] == "coffee.png"
@@ -595,7 +611,7 @@ def test_axe_finds_nothing_serious(opened, chelsea, scheme):
     shot(page, f"browse-{scheme}")
     page.locator("#wall button").first.click()
     found["picture"] = violations(page)
-    assert found == dict.fromkeys(found, [])
+    assert not any(found.values()), found
 
 
 def violations(page: Any) -> list[str]:
@@ -637,7 +653,8 @@ def fits(page: Any, selector: str = "html") -> None:
     wide, room = page.locator(selector).evaluate("(element) => [element.scrollWidth, element.clientWidth]")
     assert wide <= room
     small = page.evaluate(
-        """(selector) => [...document.querySelector(selector).querySelectorAll("button, select, input, summary, nav a")]
+        """(selector) => [...document.querySelector(selector)
+          .querySelectorAll("button, select, input, summary, nav a")]
           .map((each) => [each.closest("label") ?? each, each.id || each.textContent])
           .map(([each, name]) => [each.getBoundingClientRect(), name])
           .filter(([{ width, height }]) => width > 0 && height > 0 && (height < 43.5 || width < 43.5))
@@ -662,8 +679,8 @@ def test_the_layout_does_not_shift_while_pictures_load(opened, chelsea):
 
 PAINTED = """() => new Promise((resolve) => {
   window.painted = [];
-  new PerformanceObserver((list) => window.painted.push(...list.getEntries().map((entry) => entry.renderTime)))
-    .observe({ type: "element", buffered: false });
+  const note = (list) => window.painted.push(...list.getEntries().map((entry) => entry.renderTime));
+  new PerformanceObserver(note).observe({ type: "element" });
   resolve();
 })"""
 """Notes when thumbnails have really been painted."""
@@ -701,18 +718,22 @@ def test_every_text_that_is_asked_for_exists_and_every_text_is_asked_for():
         for path in FILES.iterdir()
         if path.suffix in (".js", ".html") and not path.name.startswith("text-")
     )
-    used = {word for word in re.findall(r'"([a-z]\w*(?:\.\w+)?)"', code)}
+    used = set(re.findall(r'"([a-z]\w*(?:\.\w+)?)"', code))
     made = {f"settings.{name}" for name in ("granularity", "k", "parts", "verify")}
     made |= {"detail.exact", "detail.occlusion", "tab.search", "tab.browse"}
     assert {key for key in english if not key.endswith(".one")} - used - made == set()
-    dotted = {word for word in used if word.split(".")[0] in {key.split(".")[0] for key in english if "." in key}}
+    dotted = {
+        word for word in used if word.split(".")[0] in {key.split(".")[0] for key in english if "." in key}
+    }
     assert {word for word in dotted if "." in word} - english == set()
 
 
 def test_the_page_parses_nothing_as_html_and_asks_no_other_host():
     for path in FILES.iterdir():
         text = path.read_text(encoding="utf-8")
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", text), path.name
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", text), (
+            path.name
+        )
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text), path.name
         assert path.suffix != ".html" or not re.search(r"\sstyle=|\son\w+=|<script>|<style", text), path.name
 
@@ -730,6 +751,10 @@ def test_the_installed_package_serves_its_page(indexed, server):
         answer = server.client.get(f"/page/{path.name}")
         assert answer.status_code == 200, path.name
         assert answer.content == path.read_bytes()
-    assert server.client.get("/page/main.js").headers["content-type"].startswith(("text/javascript", "application/javascript"))
+    assert (
+        server.client.get("/page/main.js")
+        .headers["content-type"]
+        .startswith(("text/javascript", "application/javascript"))
+    )
     assert server.client.get("/page/none.js").status_code == 404
     assert json.loads(server.client.get("/api/v1/info").text)["bit_lengths"]

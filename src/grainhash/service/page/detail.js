@@ -18,7 +18,7 @@ import { Stage } from "./stage.js";
  */
 
 const SIDE = 1024;
-const COVER = 0.62;
+const COVER = 0.55;
 
 /** @type {any} */
 let view = null;
