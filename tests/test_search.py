@@ -13,7 +13,7 @@ from grainhash import search
 from grainhash.chance import USUAL_MEDIAN, USUAL_SPREAD
 from grainhash.errors import InputError
 from grainhash.index import Index
-from grainhash.search import WHOLE_PICTURE, Question, rank
+from grainhash.search import WHOLE_PICTURE, Question, Ranking, rank
 
 N_BITS = 16
 
@@ -191,3 +191,25 @@ def test_few_candidates_become_more_until_the_best_of_both_kinds_are_certain():
         near = np.concatenate([index.search(code, 6).ids.ravel() for index in (wholes, regions)])
         n_differ += not set(few.ids) <= set(near)
     assert n_differ
+
+
+@pytest.mark.parametrize("with_projections", [False, True])
+def test_first_bits_alone_answer_as_codes_of_that_length_would(with_projections):
+    rng = np.random.default_rng(5)
+    codes = rng.integers(0, 256, (300, 8), np.uint8)
+    region_codes, offsets = rng.integers(0, 256, (900, 8), np.uint8), np.arange(0, 901, 3)
+    reals = rng.normal(size=(2, 64))
+    question = Question(np.packbits(reals > 0, axis=1), reals if with_projections else None)
+    ids = np.arange(1, 301)
+
+    def asked(n_bytes: int, question: Question) -> Ranking:
+        wholes, regions = Index(8 * n_bytes), Index(8 * n_bytes)
+        wholes.add(np.ascontiguousarray(codes[:, :n_bytes]), ids)
+        regions.add(np.ascontiguousarray(region_codes[:, :n_bytes]), ids, offsets)
+        return rank(wholes, regions, question, 20)
+
+    short, cut = asked(3, question.first(24)), asked(8, question.first(24))
+    for name in ("ids", "distances", "whole", "part", "regions", "parts"):
+        np.testing.assert_array_equal(getattr(short, name), getattr(cut, name), name)
+    np.testing.assert_allclose(short.expected, cut.expected)
+    assert not np.array_equal(cut.distances, asked(8, question).distances)

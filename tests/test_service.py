@@ -153,6 +153,37 @@ def test_a_hit_is_explained_as_json_and_as_a_picture(server, cat):
     assert Image.open(io.BytesIO(drawn.content)).size[0] > 1000
 
 
+def test_a_stored_query_is_explained_as_its_file_is(server, indexed):
+    with Gallery.open(indexed) as gallery:
+        query, hit = (gallery.browse()[place] for place in (0, 3))
+    how = {"region": "0.1,0.2,0.9,0.8", "points": "map", "bits": 64}
+    url = f"/api/v1/pictures/{hit.id}/explain"
+    sent = server.client.post(url, content=Path(query.uri).read_bytes(), params=how).json()
+    stored = server.client.get(url, params={"query": query.id, **how}).json()
+    assert stored == {**sent, "query": Path(query.uri).name}
+    assert stored["n_bits"] == 64
+    itself = server.client.get(url, params={"query": hit.id, "points": "map"}).json()["hit"]["points"]
+    assert len(itself["pairs"]) >= itself["places"] > 10
+    assert all(abs(x - u) < 0.02 and abs(y - v) < 0.02 for x, y, u, v in itself["pairs"])
+    is_problem(server.client.get(url, params={"query": 10**9}), 404)
+
+
+def test_shorter_codes_answer_as_the_gallery_does(server, indexed, cat):
+    info = server.client.get("/api/v1/info").json()
+    assert info["bit_lengths"] == [16, 32, 64, 128, 256]
+    assert not info["is_nested"]
+    answer = server.search(cat, k=5, bits=32).json()
+    with Gallery.open(indexed) as gallery:
+        hits = gallery.search(cat, k=5, bits=32)
+    assert [(hit["id"], hit["distance"]) for hit in answer["hits"]] == [
+        (hit.id, hit.distance) for hit in hits
+    ]
+    assert answer["n_bits"] == 32
+    assert all(hit["distance"] <= 32 for hit in answer["hits"])
+    for wrong in (12, 512):
+        is_problem(server.search(cat, bits=wrong), 422)
+
+
 def test_a_batch_answers_each_picture_and_says_which_cannot_be_used(server, cat):
     files = [
         ("pictures", ("cat.png", cat)),
@@ -276,6 +307,29 @@ def test_reading_needs_the_token_for_reading_where_there_is_one(indexed, cat):
         is_problem(server.search(cat), 401)
         answer = server.client.delete("/api/v1/pictures/1", headers={"Authorization": f"Bearer {reading}"})
         is_problem(answer, 401)
+
+
+def test_a_cookie_stands_for_a_token_that_was_sent_once(indexed):
+    reading = "a-token-for-reading"
+    with serving(indexed, "--read-token", reading) as server:
+        client = server.client
+        is_problem(client.post("/api/v1/session", json={"token": "a-token-of-nobody"}), 401)
+        is_problem(client.post("/api/v1/session", json={"key": reading}), 422)
+        is_problem(client.get("/api/v1/info"), 401)
+        opened = client.post("/api/v1/session", json={"token": reading})
+        assert opened.status_code == 204
+        assert {"HttpOnly", "SameSite=strict"} <= set(opened.headers["set-cookie"].split("; "))
+        assert reading not in opened.headers["set-cookie"]
+        assert not client.get("/api/v1/info").json()["may_write"]
+        assert client.get("/api/v1/pictures/1/thumbnail").is_success
+        is_problem(client.delete("/api/v1/pictures/1"), 401)
+        client.post("/api/v1/session", json={"token": TOKEN})
+        assert client.get("/api/v1/info").json()["may_write"]
+        elsewhere = [{"Sec-Fetch-Site": "same-site"}, {"Origin": "http://127.0.0.1:1"}]
+        for headers in elsewhere:  # another page on this machine, to whose requests browsers add the cookie
+            is_problem(client.delete("/api/v1/pictures/1", headers=headers), 401)
+        assert client.delete("/api/v1/session").status_code == 204
+        is_problem(client.get("/api/v1/info"), 401)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])

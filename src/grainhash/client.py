@@ -84,6 +84,7 @@ class Client:
         points: PointKind = "map",
         min_score: float = 0.0,
         where: str | None = None,
+        bits: int | None = None,
     ) -> list[Hit]:
         """Find the pictures that look most like a picture, or like a part of it; see `Gallery.search`.
 
@@ -99,7 +100,7 @@ class Client:
             ServiceError: no answer, or the server refused.
         """
         asked: dict[str, Any] = {
-            **_what(region, parts),
+            **_what(region, parts, bits),
             **{"k": k, "granularity": granularity, "order": order, "verify": verify, "points": points},
             **{"min_score": min_score, **({} if where is None else {"where": where})},
         }
@@ -111,34 +112,38 @@ class Client:
 
     def explain(
         self,
-        source: Sent,
+        source: Sent | int,
         hit: int,
         *,
         region: Box = WHOLE,
         parts: int = 0,
         points: PointKind | None = None,
+        bits: int | None = None,
     ) -> dict[str, Any]:
-        """Say why a picture of the gallery is a hit; the keys are those of `explain_report.to_json`."""
-        answer = self._explain(source, hit, _what(region, parts), points)
+        """Say why a picture of the gallery is a hit for another; keys as of `explain_report.to_json`."""
+        answer = self._explain(source, hit, _what(region, parts, bits), points)
         found: dict[str, Any] = answer.json()
         return found
 
     def explain_png(
         self,
-        source: Sent,
+        source: Sent | int,
         hit: int,
         *,
         region: Box = WHOLE,
         parts: int = 0,
         points: PointKind | None = None,
+        bits: int | None = None,
     ) -> bytes:
         """The same as the bytes of a PNG."""
-        return self._explain(source, hit, {**_what(region, parts), "png": True}, points).content
+        return self._explain(source, hit, {**_what(region, parts, bits), "png": True}, points).content
 
     def _explain(
-        self, source: Sent, hit: int, what: dict[str, Any], points: PointKind | None
+        self, source: Sent | int, hit: int, what: dict[str, Any], points: PointKind | None
     ) -> httpx.Response:
         params = what if points is None else {**what, "points": points}
+        if isinstance(source, int):
+            return self._ask("GET", f"/pictures/{hit}/explain", params={**params, "query": source})
         return self._ask("POST", f"/pictures/{hit}/explain", params=params, content=_bytes(source))
 
     def add(
@@ -219,9 +224,9 @@ def _bytes(source: Sent) -> bytes:
     return read_bytes(source)
 
 
-def _what(region: Box, parts: int) -> dict[str, Any]:
+def _what(region: Box, parts: int, bits: int | None) -> dict[str, Any]:
     where = {} if region == WHOLE else {"region": ",".join(map(repr, region.corners))}
-    return {"parts": parts, **where}
+    return {"parts": parts, "bits": bits or 0, **where}
 
 
 def _hit(found: Mapping[str, Any]) -> Hit:

@@ -116,7 +116,13 @@ def agreement(projections: NDArray[np.float64], other: NDArray[np.float64]) -> N
 
 
 def explain(
-    encoder: Encoder, query: Rgb, hit: Rgb, *, query_box: Box = WHOLE, hit_box: Box = WHOLE
+    encoder: Encoder,
+    query: Rgb,
+    hit: Rgb,
+    *,
+    query_box: Box = WHOLE,
+    hit_box: Box = WHOLE,
+    bits: int | None = None,
 ) -> Explanation:
     """Say where in two pictures the agreement of their codes comes from.
 
@@ -126,17 +132,19 @@ def explain(
         hit: the other.
         query_box: the part of the query that is compared.
         hit_box: the part of the hit.
+        bits: so many first bits of the codes alone; all by default.
     """
     pictures = (query, query_box), (hit, hit_box)
     pixels = np.concatenate([cut(rgb, [box], encoder.config.network.input_size) for rgb, box in pictures])
     features = encoder.features(pixels)
-    projections = encoder.hash_function.project(features)
+    projections = encoder.hash_function.project(features)[:, :bits]
     maps = encoder.feature_map(pixels)
     pieces = None if maps is None else _pieces(encoder, features, maps)
     others = projections[::-1]
     if maps is not None and pieces is not None:
         heats = [
-            agreement(own, other).reshape(maps.shape[2:]) for own, other in zip(pieces, others, strict=True)
+            agreement(own[:, :bits], other).reshape(maps.shape[2:])
+            for own, other in zip(pieces, others, strict=True)
         ]
     else:
         heats = [_occlusion(encoder, own, other) for own, other in zip(pixels, others, strict=True)]
@@ -207,7 +215,7 @@ def _occlusion(encoder: Encoder, pixels: Rgb, other: NDArray[np.float64]) -> Hea
 def _agreements(
     encoder: Encoder, pixels: NDArray[np.uint8], other: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    return agreement(encoder.hash_function.project(encoder.features(pixels)), other)
+    return agreement(encoder.hash_function.project(encoder.features(pixels))[:, : len(other)], other)
 
 
 def _hide(pixels: Rgb, edges: NDArray[np.int_], down: slice, across: slice) -> Rgb:

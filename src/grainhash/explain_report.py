@@ -85,11 +85,15 @@ def to_json(explanation: Explanation, query: str) -> dict[str, Any]:
 
     `query`, `n_bits`, `distance` in bits, `differing` (positions of the bits that differ), `method` (`exact`
     or `occlusion`), `hit` (null without a gallery: `id`, `uri`, `score`, `false_matches`, and `points` as in
-    the answer of a search), and `sides`, an object of `query` and `hit`, each with `box`, `heat` (rows of
-    cells over that box) and `core` (null if nothing agrees: the `share` of the cells that half of what agrees
-    is in, and the `box` around them). A box is `[x0, y0, x1, y1]` as fractions of the whole picture.
+    the answer of a search, with `pairs` of places that match: `x, y` in the query, `x, y` in the hit), and
+    `sides`, an object of `query` and `hit`, each with `box`, `heat` (rows of cells over that box) and `core`
+    (null if nothing agrees: the `share` of the cells that half of what agrees is in, and the `box` around
+    them). A box is `[x0, y0, x1, y1]` as fractions of the whole picture.
     """
     found = explanation.found
+    points = found and points_to_json(found)
+    if found and found.match and points:
+        points["pairs"] = np.hstack([found.match.query, found.match.hit]).round(4).tolist()
     return {
         "query": query,
         "n_bits": explanation.n_bits,
@@ -102,7 +106,7 @@ def to_json(explanation: Explanation, query: str) -> dict[str, Any]:
             "uri": found.uri,
             "score": round(found.score, 4),
             "false_matches": float(f"{found.false_matches:.3g}"),
-            "points": points_to_json(found),
+            "points": points,
         },
         "sides": {"query": _side(explanation.query), "hit": _side(explanation.hit)},
     }

@@ -282,6 +282,7 @@ class Gallery:
         points: PointKind = "map",
         min_score: float = 0.0,
         where: str | None = None,
+        bits: int | None = None,
         name: str | None = None,
     ) -> list[Hit]:
         """Find the pictures that look most like a picture, or like a part of it.
@@ -297,6 +298,7 @@ class Gallery:
             points: what those are found and described by: map, orb or sift.
             min_score: from 0 to 1.
             where: a filter on metadata.
+            bits: compare so many first bits alone.
             name: how errors call the picture.
 
         Returns:
@@ -307,7 +309,7 @@ class Gallery:
             WhereError: the filter does not parse.
             InputError: something else that makes no sense here; see `find`.
         """
-        self._check_question(k, granularity, order, min_score, verify)
+        self._check_question(k, granularity, order, min_score, verify, bits)
         if points not in get_args(PointKind):
             raise InputError(f"points {points!r}: choose map, orb or sift")
         while True:
@@ -325,6 +327,7 @@ class Gallery:
                     verify=verify,
                     min_score=min_score,
                     where=where,
+                    bits=bits,
                     encoder=encoder.fingerprint,
                 ).hits
             except EncoderMismatch:  # a refit ended since: the query needs codes of the new encoder
@@ -340,6 +343,7 @@ class Gallery:
         verify: int = 0,
         min_score: float = 0.0,
         where: str | None = None,
+        bits: int | None = None,
         encoder: str | None = None,
     ) -> Found:
         """Find the pictures that match what this gallery's encoder saw in a query.
@@ -355,6 +359,8 @@ class Gallery:
                 alike; those where they do come forward. The question must have points.
             min_score: leave out what scores less; see `grainhash.chance`.
             where: a filter on metadata; see `docs/where.md`.
+            bits: compare so many first bits alone, as if codes were no longer; a multiple of 8. Distances,
+                chance and order are of those bits. Nested codes lose least by it.
             encoder: fingerprint of the encoder that made the question.
 
         Returns:
@@ -362,15 +368,16 @@ class Gallery:
 
         Raises:
             WhereError: the filter does not parse.
-            InputError: `k`, `granularity`, `order`, `verify` or `min_score` makes no sense here.
+            InputError: `k`, `granularity`, `order`, `verify`, `min_score` or `bits` makes no sense here.
             MissingExtra: points are to be matched, and OpenCV is not installed.
             EncoderMismatch: by now the gallery has codes of another encoder than `encoder`.
         """
-        self._check_question(k, granularity, order, min_score, verify)
+        self._check_question(k, granularity, order, min_score, verify, bits)
         if verify and question.points is None:
             raise InputError("the question has no points to match; make it by Encoder.ask(..., points='map')")
-        codes = question.codes
-        asked = Question(codes, question.projections if order == "asymmetric" else None)
+        asked = Question(question.codes, question.projections if order == "asymmetric" else None)
+        if bits is not None:
+            asked = asked.first(bits)
         found = self._answer(asked, question.boxes, max(k, verify), granularity, where, encoder)
         hits, stages = found.hits, found.stages
         if verify and question.points is not None:
@@ -410,6 +417,7 @@ class Gallery:
         region: Box = WHOLE,
         parts: int = 0,
         points: PointKind | None = None,
+        bits: int | None = None,
         name: str | None = None,
     ) -> Explanation:
         """Say why a picture of the gallery is a hit for a query, and where in both of them.
@@ -422,6 +430,7 @@ class Gallery:
             region: the part of the query that is looked for.
             parts: how many boxes that fit things within that are looked for too, at most.
             points: match local points too, found and described by this: map, orb or sift.
+            bits: explain so many first bits alone; see `find`.
             name: how errors call the query.
 
         Raises:
@@ -431,11 +440,12 @@ class Gallery:
             PictureChanged: the hit's file has changed since it was indexed.
         """
         id = self._one(hit)
+        self._check_bits(bits)
         while True:
             self.refresh()
             encoder = self._encoder
             asked = encoder.ask(source, region=region, parts=parts, points=points, name=name)
-            question = Question(asked.codes, asked.projections)
+            question = Question(asked.codes, asked.projections).first(bits or encoder.n_bits)
             with suppress(EncoderMismatch):  # a refit ended since: the query needs codes of the new encoder
                 hits = self._answer(question, asked.boxes, 1, "both", None, encoder.fingerprint, only=id).hits
                 break
@@ -453,6 +463,7 @@ class Gallery:
                 encoder.decode(content, name=found.uri).rgb,
                 query_box=found.query_box,
                 hit_box=found.box,
+                bits=bits,
             ),
             found=found,
         )
@@ -503,7 +514,13 @@ class Gallery:
             return Found(hits, stages, len(wholes))
 
     def _check_question(
-        self, k: int, granularity: str, order: str, min_score: float, verify: int = 0
+        self,
+        k: int,
+        granularity: str,
+        order: str,
+        min_score: float,
+        verify: int = 0,
+        bits: int | None = None,
     ) -> None:
         if not 0 <= k <= MAX_K:
             raise InputError(f"k = {k}: ask for 0 to {MAX_K} pictures")
@@ -517,6 +534,12 @@ class Gallery:
             raise InputError(f"min_score = {min_score}: a score is from 0 to 1")
         if granularity == "part" and not self._encoder.granules.has_regions:
             raise InputError("this gallery has codes of whole pictures only, no parts to search")
+        self._check_bits(bits)
+
+    def _check_bits(self, bits: int | None) -> None:
+        n_bits = self._encoder.n_bits
+        if bits is not None and (bits % 8 or not 8 <= bits <= n_bits):
+            raise InputError(f"bits = {bits}: ask for a multiple of 8, from 8 to {n_bits}")
 
     def _hits(self, ranking: Ranking, boxes: list[Box]) -> list[Hit]:
         with self._store.reading():

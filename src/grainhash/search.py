@@ -39,10 +39,20 @@ class Question:
     """The codes of a query: of one granule, or of several parts of one picture."""
 
     codes: Codes
-    """`(n_parts, n_bytes)`."""
+    """`(n_parts, n_bytes)`; of fewer bytes than the gallery's codes, to compare their first bits alone."""
     projections: NDArray[np.float64] | None = None
     """`(n_parts, n_bits)`: the real numbers whose signs the bits are. Where they are given, candidates are
     ordered by them: bits that the query is not sure of count for less."""
+
+    @property
+    def n_bits(self) -> int:
+        """Length of the codes."""
+        return 8 * self.codes.shape[1]
+
+    def first(self, n_bits: int) -> Question:
+        """The same question, of the first bits alone."""
+        projections = None if self.projections is None else self.projections[:, :n_bits]
+        return Question(np.ascontiguousarray(self.codes[:, : n_bits // 8]), projections)
 
     @property
     def weights(self) -> NDArray[np.float64] | None:
@@ -56,7 +66,8 @@ class Question:
 
     def distances(self, codes: Codes) -> NDArray[np.float64]:
         """From every part to `(n, n_bytes)` codes, `(n_parts, n)`, in bits, weighed if need be."""
-        own, others = unpack(self.codes).astype(np.float32), unpack(codes).astype(np.float32)
+        others = unpack(codes[:, : self.codes.shape[1]]).astype(np.float32)
+        own = unpack(self.codes).astype(np.float32)
         weights = self.weights
         sides = np.ones_like(own) if weights is None else weights.astype(np.float32)
         ones, zeros = sides * own, sides * (1 - own)
@@ -124,7 +135,10 @@ def rank(
     chance: _ByChance | None = None
     while True:
         with watch("candidates", f"the nearest {depth:,} by {_GRANULES[granularity]}") as stage:
-            found = [index.search(question.codes, depth, allow=allow) for index in kinds]
+            found = [
+                index.search(question.codes, depth, allow=allow, prefix_bits=question.n_bits)
+                for index in kinds
+            ]
             ids = np.unique(np.concatenate([answer.ids.ravel() for answer in found]))
             stage.n = len(ids)
         how = "Hamming" if question.projections is None else "asymmetric"
@@ -181,12 +195,17 @@ def _matches(index: Index, question: Question, ids: NDArray[np.int64]) -> _Match
     shape = len(question.codes), len(ids)
     bits, members = np.empty(shape, np.int32), np.zeros(shape, np.int64)
     for row, code in enumerate(question.codes):
-        bits[row], members[row] = index.distances_to(code, ids)
+        bits[row], members[row] = index.distances_to(code, ids, prefix_bits=question.n_bits)
     there = bits <= index.n_bits
     values = np.where(there, bits.astype(np.float64), np.inf)
     if question.projections is not None and len(ids):
+        unasked = index.n_bits - question.n_bits  # which count nothing
         again = index.search(
-            question.codes, len(ids), allow=ids, projections=question.projections, depth=len(ids)
+            np.pad(question.codes, ((0, 0), (0, unasked // 8))),
+            len(ids),
+            allow=ids,
+            projections=np.pad(question.projections, ((0, 0), (0, unasked))),
+            depth=len(ids),
         )
         scale = np.abs(question.projections).mean(axis=1)
         for row, size in enumerate(scale):
@@ -194,7 +213,7 @@ def _matches(index: Index, question: Question, ids: NDArray[np.int64]) -> _Match
             assert again.asymmetric is not None
             values[row, at] = again.asymmetric[row] / size if size else 0.0
             members[row, at] = again.members[row]
-            own = index.member_codes(again.ids[row], again.members[row])
+            own = index.member_codes(again.ids[row], again.members[row])[:, : question.codes.shape[1]]
             bits[row, at] = hamming(question.codes[row][None], own)[0]
     return _Matches(values, bits, members)
 
@@ -237,10 +256,7 @@ class _ByChance:
         shares[0] = 1 / 2 if n_parts > 1 else 1
         n_compared = np.array([max(index.n_codes * share, 1.0) for index in kinds])
         return cls(
-            [
-                [Chance.of(distances, index.n_bits) for distances in sampled]
-                for index, sampled in zip(kinds, samples, strict=True)
-            ],
+            [[Chance.of(distances, question.n_bits) for distances in sampled] for sampled in samples],
             np.log(n_compared[:, None] / shares),
         )
 

@@ -9,6 +9,7 @@ import typer
 
 from grainhash.cli.shared import (
     DEFAULT_GALLERY,
+    BitsOption,
     GalleryOption,
     JsonOption,
     PartsOption,
@@ -34,6 +35,7 @@ def explain(
         Points | None,
         typer.Option(help="Match local points too, found by the network's feature map, ORB or SIFT."),
     ] = None,
+    bits: BitsOption = None,
     png: Annotated[Path | None, typer.Option(help="Draw both pictures, with heat maps.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page of the same.")] = None,
     runtime: RuntimeOption = Runtime.auto,
@@ -57,6 +59,7 @@ def explain(
             region=box,
             parts=n_parts(parts),
             points=None if points is None else points.value,
+            bits=bits,
         )
     found = explanation.found
     assert found is not None  # a gallery was asked

@@ -13,6 +13,7 @@ import typer
 
 from grainhash.cli.shared import (
     DEFAULT_GALLERY,
+    BitsOption,
     GalleryOption,
     JsonOption,
     PartsOption,
@@ -194,6 +195,7 @@ def search(
         float,
         typer.Option(min=0, max=1, help="Only hits of this score: .9 expects .11 chance matches as good."),
     ] = 0.0,
+    bits: BitsOption = None,
     explain_plan: Annotated[
         bool,
         typer.Option("--explain-plan", help="Say what each step of the search did, and how long it took."),
@@ -232,13 +234,14 @@ def search(
             verify=verify,
             min_score=min_score,
             where=where,
+            bits=bits,
             encoder=encoder.fingerprint,
         )
         answer = report.Answer(
             query=str(image),
             query_box=None if region is None else box,
             hits=found.hits,
-            n_bits=encoder.n_bits,
+            n_bits=bits or encoder.n_bits,
             granularity=by.value,
             n_pictures=found.n_pictures,
             stages=found.stages,

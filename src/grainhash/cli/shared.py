@@ -38,6 +38,11 @@ RegionOption = Annotated[
     str | None,
     typer.Option(help="Look for this part of it: x0,y0,x1,y1 as fractions, such as 0.5,0,1,0.5."),
 ]
+BitsOption = Annotated[
+    int | None,
+    typer.Option(min=8, help="Compare so many first bits of the codes alone, a multiple of 8."),
+]
+
 PartsOption = Annotated[
     str, typer.Option(help="Look for things in it too: `auto`, or how many at most; 0 for none.")
 ]

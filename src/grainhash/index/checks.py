@@ -49,8 +49,8 @@ def query_codes(queries: Codes, n_bits: int, prefix_bits: int | None) -> Codes:
     return np.ascontiguousarray(queries[:, : prefix_bits // 8])
 
 
-def one_query(query: NDArray[np.uint8], n_bits: int) -> Codes:
-    """One code `(n_bytes,)` as a row of its own.
+def one_query(query: NDArray[np.uint8], n_bits: int, prefix_bits: int | None = None) -> Codes:
+    """One code `(n_bytes,)` as a row of its own, cut to the bits that are compared.
 
     Raises:
         CodesError: wrong dtype, width or shape.
@@ -58,7 +58,7 @@ def one_query(query: NDArray[np.uint8], n_bits: int) -> Codes:
     array = np.asarray(query)
     if array.ndim != 1:
         raise CodesError(f"the query has {array.ndim} dimensions; this takes one code, (n_bytes,)")
-    return check_codes(array[np.newaxis], n_bits)
+    return query_codes(array[np.newaxis], n_bits, prefix_bits)
 
 
 def id_array(ids: ArrayLike) -> Ids:

@@ -248,9 +248,11 @@ class Index:
         return all_of([segment.range_search(query, radius) for segment in segments], len(query.codes))
 
     def distances_to(
-        self, query: NDArray[np.uint8], ids: ArrayLike
+        self, query: NDArray[np.uint8], ids: ArrayLike, *, prefix_bits: int | None = None
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Exact distances from one query `(n_bytes,)` to given items, in the order of `ids`.
+
+        `prefix_bits` is that of `search`.
 
         Returns:
             Distances and members, `(n,)` each, as in `Neighbours`. An item without codes has distance
@@ -259,7 +261,7 @@ class Index:
         Raises:
             CodesError: wrong dtype, width or shape, or an id that is unknown or removed.
         """
-        queries, ids = checks.one_query(query, self.n_bits), checks.id_array(ids)
+        queries, ids = checks.one_query(query, self.n_bits, prefix_bits), checks.id_array(ids)
         distances = np.empty(len(ids), np.int32)
         members = np.empty(len(ids), np.int64)
         missing = np.ones(len(ids), np.bool_)
@@ -268,7 +270,9 @@ class Index:
             here = positions >= 0
             if here.any():
                 codes, offsets = segment.gather(positions[here])
-                best, members[here] = best_of_groups(hamming(queries, codes)[0], offsets)
+                best, members[here] = best_of_groups(
+                    hamming(queries, codes[:, : queries.shape[1]])[0], offsets
+                )
                 distances[here] = np.minimum(best, self.n_bits + 1)
                 missing &= ~here
         if missing.any():

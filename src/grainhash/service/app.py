@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 
 from grainhash import __version__
@@ -17,14 +18,14 @@ from grainhash.errors import GrainhashError
 from grainhash.gallery import Gallery
 from grainhash.images import Limits, media_type
 from grainhash.metadata import check_metadata
-from grainhash.service import models, problems
+from grainhash.service import models, page, problems
 from grainhash.service.guard import Guard, Tokens
 from grainhash.service.metrics import Counting, Metrics
 from grainhash.service.models import HowQuery, WhatQuery
 from grainhash.service.problems import Problem
 from grainhash.service.settings import ServiceSettings
 from grainhash.service.uploads import Bodies
-from grainhash.service.verbs import Verbs
+from grainhash.service.verbs import Verbs, lengths
 from grainhash.service.workers import TOGETHER, Workers
 from grainhash.types import PointKind
 
@@ -61,6 +62,15 @@ _FILES = {
 }
 
 
+def _body_of(model: type[BaseModel]) -> dict[str, Any]:
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": model.model_json_schema()}},
+        }
+    }
+
+
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {
@@ -73,6 +83,7 @@ _OF_BODY = _problems(400, 408, 413, 415, 501)
 
 Id = Annotated[int, Path(ge=1, le=MAX_ID, description="A picture of the gallery.")]
 Points = Annotated[PointKind | None, Query(description="Match local points too, found by this.")]
+Png = Annotated[bool, Query(description="As a picture instead of JSON.")]
 
 
 def create_app(gallery: Gallery, settings: ServiceSettings | None = None) -> FastAPI:
@@ -110,7 +121,9 @@ def create_app(gallery: Gallery, settings: ServiceSettings | None = None) -> Fas
     read, write = [Depends(tokens.check_read)], [Depends(tokens.check_write)]
     app.include_router(_reading(verbs, bodies, workers, tokens, settings), dependencies=read)
     app.include_router(_writing(verbs, bodies, workers), dependencies=write)
+    app.include_router(_signing_in(tokens, bodies))
     app.include_router(_watching(verbs, metrics, tokens))
+    app.include_router(page.router())
     problems.install(app)
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(Counting, metrics=metrics)
@@ -136,7 +149,7 @@ def _reading(
         }
 
     @router.get("/info", response_model=models.Info, responses=_problems())
-    async def info() -> dict[str, Any]:
+    async def info(request: Request) -> dict[str, Any]:
         """What the gallery holds, and what this server allows."""
         facts = await workers.run(verbs.gallery.info)
         return {
@@ -148,9 +161,12 @@ def _reading(
             "n_bits": facts.n_bits,
             "encoder_name": facts.encoder_name,
             "hash_method": facts.hash_method,
+            "bit_lengths": lengths(facts.n_bits),
+            "is_nested": facts.hash_method.startswith("nested"),
             "has_parts": verbs.gallery.encoder.granules.has_regions,
             "meta_keys": [{"key": key, "pictures": n} for key, n in facts.meta_keys],
             "writable": tokens.writable,
+            "may_write": tokens.may_write(request),
             "max_upload_bytes": settings.max_upload_bytes,
             "max_k": models.MAX_K,
         }
@@ -231,7 +247,7 @@ def _reading(
         id: Id,
         what: WhatQuery,
         points: Points = None,
-        png: Annotated[bool, Query(description="As a picture instead of JSON.")] = False,
+        png: Png = False,
     ) -> Any:
         """Say why a picture of the gallery is a hit for the one in the body, and where in both."""
         what.box  # noqa: B018
@@ -239,6 +255,57 @@ def _reading(
             if png:
                 return Response(await verbs.explain_png(id, data, what, points), media_type="image/png")
             return await verbs.explain(id, data, what, points)
+
+    @router.get(
+        "/pictures/{id}/explain",
+        response_model=models.Explanation,
+        responses={200: {"content": {"image/png": _BINARY}}, **_problems(404, 410, 501)},
+    )
+    async def explain_stored(
+        id: Id,
+        query: Annotated[int, Query(ge=1, le=MAX_ID, description="The picture that was looked for.")],
+        what: WhatQuery,
+        points: Points = None,
+        png: Png = False,
+    ) -> Any:
+        """The same for a picture of the gallery."""
+        name, data = await verbs.stored(query)
+        if png:
+            return Response(await verbs.explain_png(id, data, what, points, name), media_type="image/png")
+        return await verbs.explain(id, data, what, points, name)
+
+    return router
+
+
+def _signing_in(tokens: Tokens, bodies: Bodies) -> APIRouter:
+    router = APIRouter(prefix=API, tags=["session"])
+
+    @router.post(
+        "/session",
+        status_code=204,
+        response_class=Response,
+        responses=_problems(400, 408, 413),
+        openapi_extra=_body_of(models.SignIn),
+    )
+    async def sign_in(request: Request) -> Response:
+        """Send a token once and be known by a cookie from then on, as long as the server runs."""
+        async with bodies.of(request) as data:
+            try:
+                token = models.SignIn.model_validate_json(data).token
+            except ValidationError:
+                raise Problem(422, "the body is not a JSON object with a `token`") from None
+        if not tokens.is_one(token):
+            raise Problem(401, "this is no token of this server", WWW_Authenticate="Bearer")
+        response = Response(status_code=204)
+        tokens.sessions.open(token, request, response)
+        return response
+
+    @router.delete("/session", status_code=204, response_class=Response, responses=_problems())
+    async def sign_out(request: Request) -> Response:
+        """Forget the cookie."""
+        response = Response(status_code=204)
+        tokens.sessions.close(request, response)
+        return response
 
     return router
 

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grainhash.service.problems import Problem, response
+from grainhash.service.sessions import Sessions
 from grainhash.service.settings import ServiceSettings
 
 SAFE_HEADERS = {
@@ -93,9 +94,10 @@ class Rates:
 
 
 class Tokens:
-    """Who may do what, by the token of a request; compared in constant time."""
+    """Who may do what, by the token of a request or of its session; compared in constant time."""
 
     def __init__(self, settings: ServiceSettings) -> None:
+        self.sessions = Sessions()
         self._write = settings.token
         self._read = settings.read_token
 
@@ -103,6 +105,14 @@ class Tokens:
     def writable(self) -> bool:
         """Whether anybody may write."""
         return self._write is not None
+
+    def is_one(self, token: str) -> bool:
+        """Whether something is a token of this service."""
+        return _is_any(token, self._read, self._write)
+
+    def may_write(self, request: Request) -> bool:
+        """Whether a request has the token for writing."""
+        return self._write is not None and self._has(request, self._write)
 
     def check_read(self, request: Request) -> None:
         """Let a request read, or raise the problem that says why not."""
@@ -113,17 +123,19 @@ class Tokens:
         """Let a request write, or raise the problem that says why not."""
         if self._write is None:
             raise Problem(403, "this server is read only; start it with a token to add and remove pictures")
-        if not self._has(request, self._write):
+        if not self.may_write(request):
             raise _unauthorised("the token for writing is needed")
 
     def _has(self, request: Request, *tokens: str | None) -> bool:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            return False
-        sent = given.strip().encode()
-        # All are compared, so that the time taken does not tell which.
-        same = [hmac.compare_digest(sent, token.encode()) for token in tokens if token is not None]
-        return any(same)
+        sent = given.strip() if scheme.lower() == "bearer" else self.sessions.token(request)
+        return sent is not None and _is_any(sent, *tokens)
+
+
+def _is_any(sent: str, *tokens: str | None) -> bool:
+    # All are compared, so that the time taken does not tell which.
+    same = [hmac.compare_digest(sent.encode(), token.encode()) for token in tokens if token is not None]
+    return any(same)
 
 
 def _unauthorised(detail: str) -> Problem:

@@ -12,6 +12,7 @@ from grainhash.types import WHOLE, Box, Granularity, Order, PointKind
 MAX_K = 1000
 MAX_VERIFIED = 100
 MAX_PARTS = 100
+MAX_BITS = 512
 
 Corners = Annotated[list[float], Field(min_length=4, max_length=4, examples=[[0.04, 0.16, 0.5, 0.5]])]
 """A box: left, top, right and bottom as fractions of the upright picture."""
@@ -44,9 +45,16 @@ class Info(BaseModel):
     n_bits: int
     encoder_name: str
     hash_method: str
+    bit_lengths: list[int]
+    """Lengths that codes can be cut to, ascending; the last is their own."""
+    is_nested: bool
+    """Whether those are what the codes were trained for; the bits of other codes lose more by it."""
     has_parts: bool
     meta_keys: list[MetaKey]
     writable: bool
+    """Whether anybody may write."""
+    may_write: bool
+    """Whether whoever asked may."""
     max_upload_bytes: int
     max_k: int
 
@@ -76,6 +84,12 @@ class Hit(BaseModel):
     height: int
     meta: dict[str, Any]
     points: PointMatch | None
+
+
+class SignIn(BaseModel):
+    """Who wants to be known by a cookie."""
+
+    token: str = Field(max_length=4096)
 
 
 class Step(BaseModel):
@@ -158,6 +172,12 @@ class Sides(BaseModel):
     hit: Side
 
 
+class PointPairs(PointMatch):
+    """The same, and where: `x, y` in the query, `x, y` in the hit."""
+
+    pairs: list[Annotated[list[float], Field(min_length=4, max_length=4)]]
+
+
 class Explained(BaseModel):
     """The picture that is explained."""
 
@@ -166,7 +186,7 @@ class Explained(BaseModel):
     uri: str | None
     score: float
     false_matches: float
-    points: PointMatch | None
+    points: PointPairs | None
 
 
 class Explanation(BaseModel):
@@ -188,6 +208,9 @@ class What(BaseModel):
         None, max_length=200, description="The part to look for: x0,y0,x1,y1.", examples=["0.5,0,1,0.5"]
     )
     parts: int = Field(0, ge=0, le=MAX_PARTS, description="Look for so many things in it too, at most.")
+    bits: int = Field(
+        0, ge=0, le=MAX_BITS, multiple_of=8, description="Compare so many first bits alone; 0 for all."
+    )
 
     @property
     def box(self) -> Box:

@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import count, takewhile
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -33,6 +34,11 @@ LOCKS = 64
 """Contents that can be written at once, at most."""
 
 
+def lengths(n_bits: int) -> list[int]:
+    """Lengths that codes can well be cut to: 16, 32 and so on, and their own."""
+    return [*takewhile(lambda length: length < n_bits, (16 << power for power in count())), n_bits]
+
+
 class Verbs:
     """A gallery as the routes see it: what takes time goes through the workers."""
 
@@ -51,8 +57,8 @@ class Verbs:
 
     async def similar(self, id: int, how: How) -> dict[str, Any]:
         """The answer to a picture of the gallery."""
-        row, data = await self._workers.run(lambda: (self.row(id), self._content(id)))
-        return await self.search(data, how, self.described(row)["name"])
+        name, data = await self.stored(id)
+        return await self.search(data, how, name)
 
     def _answer(self, query: Query, how: How, look: Look) -> dict[str, Any]:
         started = perf_counter()
@@ -67,6 +73,7 @@ class Verbs:
                     verify=how.verify,
                     min_score=how.min_score,
                     where=how.where,
+                    bits=how.bits or None,
                     encoder=encoder,
                 )
                 break
@@ -81,7 +88,7 @@ class Verbs:
             query=query.name or SENT,
             query_box=None if query.region == WHOLE else query.region,
             hits=found.hits,
-            n_bits=self.gallery.encoder.n_bits,
+            n_bits=how.bits or self.gallery.encoder.n_bits,
             granularity=how.granularity,
             n_pictures=found.n_pictures,
             stages=found.stages,
@@ -118,7 +125,20 @@ class Verbs:
         self, id: int, data: bytes, what: What, points: PointKind | None, name: str
     ) -> Explanation:
         self.row(id)
-        return self.gallery.explain(data, id, region=what.box, parts=what.parts, points=points, name=name)
+        return self.gallery.explain(
+            data,
+            id,
+            region=what.box,
+            parts=what.parts,
+            points=points,
+            bits=what.bits or None,
+            name=name,
+        )
+
+    async def stored(self, id: int) -> tuple[str, bytes]:
+        """The name and the file of a picture."""
+        row, data = await self._workers.run(lambda: (self.row(id), self._content(id)))
+        return self.described(row)["name"], data
 
     async def content(self, id: int) -> bytes:
         """The file of a picture."""
