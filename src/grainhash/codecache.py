@@ -59,6 +59,8 @@ class CodeCache:
         self._store = store
         self._folder = folder
         self._lock = threading.RLock()
+        self._unread = threading.Condition(self._lock)
+        self._readers = 0
         self._state: State | None = None
         self._copied: State | None = None
         self._whole = Index(8)
@@ -70,8 +72,11 @@ class CodeCache:
         Much is first copied from the store to the folder, in bounded memory, and then mapped.
         """
         with self._lock:
+            if State(*self._store.state()) == self._state:
+                return
+            self._unread.wait_for(lambda: not self._readers)
             now = State(*self._store.state())
-            if now == self._state:
+            if now == self._state:  # another thread was first
                 return
             self._copy_if_much_changed(now)
             with self._store.reading():
@@ -91,10 +96,20 @@ class CodeCache:
 
     @contextlib.contextmanager
     def current(self) -> Iterator[tuple[Index, Index]]:
-        """The indexes of wholes and regions, up to date and unchanged for as long as this lasts."""
+        """The indexes of wholes and regions, up to date and unchanged for as long as this lasts.
+
+        Many threads may read at once; a change waits for all of them, and those that come later for it.
+        """
         with self._lock:
             self.refresh()
-            yield self._whole, self._regions
+            self._readers += 1
+            indexes = self._whole, self._regions
+        try:
+            yield indexes
+        finally:
+            with self._lock:
+                self._readers -= 1
+                self._unread.notify_all()
 
     def _copy_if_much_changed(self, now: State) -> None:
         """Write a copy, for this process and the next, if reading what changed would take long."""

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainhash.chance import LEAST, SAMPLE, Chance, together
-from grainhash.codes import hamming, unpack
+from grainhash.codes import hamming
 from grainhash.errors import InputError
-from grainhash.index import Index, Neighbours
+from grainhash.index import Index, Neighbours, asymmetric_distances
 from grainhash.types import Codes, Granularity, Stage
 
 WHOLE_PICTURE = -1
@@ -54,24 +54,18 @@ class Question:
         projections = None if self.projections is None else self.projections[:, :n_bits]
         return Question(np.ascontiguousarray(self.codes[:, : n_bits // 8]), projections)
 
-    @property
-    def weights(self) -> NDArray[np.float64] | None:
-        """What each bit counts, `(n_parts, n_bits)`, 1 on average; `None` where all count the same."""
-        if self.projections is None:
-            return None
-        sizes = np.abs(self.projections)
-        means = np.maximum(sizes.mean(axis=1, keepdims=True), np.finfo(np.float64).tiny)
-        weights: NDArray[np.float64] = sizes / means
-        return weights
-
     def distances(self, codes: Codes) -> NDArray[np.float64]:
-        """From every part to `(n, n_bytes)` codes, `(n_parts, n)`, in bits, weighed if need be."""
-        others = unpack(codes[:, : self.codes.shape[1]]).astype(np.float32)
-        own = unpack(self.codes).astype(np.float32)
-        weights = self.weights
-        sides = np.ones_like(own) if weights is None else weights.astype(np.float32)
-        ones, zeros = sides * own, sides * (1 - own)
-        return (ones @ (1 - others).T + zeros @ others.T).astype(np.float64)
+        """From every part to `(n, n_bytes)` codes, `(n_parts, n)`, in bits.
+
+        Where there are projections, a bit that the query is as sure of as of others on average counts 1.
+        """
+        codes = np.ascontiguousarray(codes[:, : self.codes.shape[1]])
+        if self.projections is None:
+            return hamming(self.codes, codes).astype(np.float64)
+        sizes = np.abs(self.projections).mean(axis=1, keepdims=True)
+        distances = asymmetric_distances(codes, self.codes, self.projections)
+        distances /= np.maximum(sizes, np.finfo(np.float64).tiny)
+        return distances
 
 
 @dataclass(frozen=True, slots=True, eq=False)

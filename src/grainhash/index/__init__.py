@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from grainhash.index.answers import Neighbours, Ranges
+from grainhash.index.asymmetric import asymmetric_distances
 from grainhash.index.index import Index
 from grainhash.index.kernels import has_native
 
-__all__ = ["Index", "Neighbours", "Ranges", "has_native"]
+__all__ = ["Index", "Neighbours", "Ranges", "asymmetric_distances", "has_native"]

@@ -56,9 +56,7 @@ def reordered(
     k: int,
 ) -> Neighbours:
     """The `k` first of what was found by (asymmetric distance, id), with the members nearest by it."""
-    sizes = np.abs(projections)
-    largest = sizes.max(axis=1, keepdims=True)
-    weights = np.rint(sizes / np.where(largest > 0, largest, 1.0) * STEPS).astype(np.int32)
+    weights, largest = _weights(projections)
     sums, members = np.empty_like(found.distances), np.empty_like(found.members)
     for segment in segments:
         positions = segment.find(found.ids.ravel()).reshape(found.ids.shape)
@@ -78,3 +76,27 @@ def reordered(
         np.take_along_axis(members, first, axis=1),
         distances,
     )
+
+
+def asymmetric_distances(
+    codes: Codes, queries: Codes, projections: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """From every query to every one of some codes, `(n_queries, n_codes)`.
+
+    Args:
+        codes: `(n_codes, n_bytes)`.
+        queries: `(n_queries, n_bytes)`.
+        projections: `(n_queries, n_bits)`, whose signs the bits of the queries are.
+    """
+    weights, largest = _weights(check_projections(projections, queries))
+    all_of_them = np.broadcast_to(np.arange(len(codes)), (len(queries), len(codes)))
+    sums, _ = kernels.asymmetric(codes, None, queries, weights, np.ascontiguousarray(all_of_them))
+    distances: NDArray[np.float64] = sums / STEPS * largest
+    return distances
+
+
+def _weights(projections: NDArray[np.float64]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Sizes in steps, and the largest of each query, `(n_queries, 1)`."""
+    sizes = np.abs(projections)
+    largest = sizes.max(axis=1, keepdims=True)
+    return np.rint(sizes / np.where(largest > 0, largest, 1.0) * STEPS).astype(np.int32), largest
