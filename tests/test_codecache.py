@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
@@ -153,3 +155,26 @@ def test_new_codes_for_all_pictures_start_the_indexes_over(store, tmp_path):
     assert after == truth(store)
     assert not np.array_equal(list(before.values()), list(after.values()))
     assert contents(CodeCache(store, tmp_path / "cache")) == after
+
+
+def test_many_threads_read_at_once_and_a_change_waits_for_them(store, tmp_path):
+    fill(store, 0, 2)
+    cache = CodeCache(store, tmp_path / "cache")
+    both_inside, let_go = threading.Barrier(3, timeout=30), threading.Event()
+
+    def read() -> tuple[int, int]:
+        with cache.current() as (wholes, _):
+            before = len(wholes)
+            both_inside.wait()
+            let_go.wait(30)
+            return before, len(wholes)
+
+    with ThreadPoolExecutor(3) as pool:
+        readers = [pool.submit(read) for _ in range(2)]
+        both_inside.wait()
+        fill(store, 2, 2)
+        changed = pool.submit(contents, cache)
+        assert wait([changed], timeout=0.2).not_done
+        let_go.set()
+        assert [reader.result(30) for reader in readers] == [(2, 2), (2, 2)]
+        assert len(changed.result(30)) == 4
