@@ -29,6 +29,7 @@ from grainhash import Box, Gallery
 from grainhash.client import Client, ServiceError
 from grainhash.encoder.granules import WHOLE_ONLY
 from grainhash.errors import InputError, PictureError
+from grainhash.service import models as service_models
 from grainhash.service.guard import Rates
 from grainhash.service.problems import Problem
 from grainhash.service.settings import ServiceSettings
@@ -351,6 +352,46 @@ def test_a_page_elsewhere_cannot_reach_it_by_a_name_of_its_own(server):
     assert "access-control-allow-origin" not in answer.headers
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_an_origin_that_is_named_may_read_answers_and_no_other(indexed, cat):
+    with serving(indexed, "--allow-origin", "https://shop.example") as server:
+        for origin, allowed in (
+            ("https://shop.example", "https://shop.example"),
+            ("https://evil.example", None),
+        ):
+            answer = server.client.post("/api/v1/search", content=cat, headers={"Origin": origin})
+            assert answer.headers.get("access-control-allow-origin") == allowed
+            asks = {"Origin": origin, "Access-Control-Request-Method": "DELETE"}
+            before = server.client.options("/api/v1/pictures/1", headers=asks)
+            assert before.headers.get("access-control-allow-origin") == allowed
+            assert "access-control-allow-credentials" not in before.headers
+
+
+@pytest.mark.parametrize("origin", ["*", "shop.example", "https://shop.example/page", "file://x"])
+def test_an_origin_that_is_none_is_refused(origin):
+    with pytest.raises(InputError, match="origin"):
+        ServiceSettings(origins=(origin,))
+
+
+def test_every_operation_of_the_schema_shows_an_example_of_what_it_takes_and_gives(server):
+    schema = server.client.get("/api/v1/openapi.json").json()
+    models, lacking = schema["components"]["schemas"], []
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            for status, response in operation["responses"].items():
+                for media, content in response.get("content", {}).items():
+                    name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+                    if "json" in media and not (name in models and models[name].get("examples")):
+                        lacking.append(f"{method} {path} {status}")
+            required = [each for each in operation.get("parameters", []) if each["required"]]
+            lacking += [
+                f"{method} {path} {each['name']}" for each in required if not each["schema"].get("examples")
+            ]
+    assert not lacking
+    for name, model in models.items():
+        for example in model.get("examples", []):
+            getattr(service_models, name).model_validate(example)
 
 
 def test_a_client_that_asks_too_much_is_told_when_to_come_again(indexed):

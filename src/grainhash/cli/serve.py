@@ -28,6 +28,10 @@ def serve(
     name: Annotated[
         list[str] | None, typer.Option(help="A name that requests may call this server by. Repeatable.")
     ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="A page elsewhere that may use the server, such as https://shop.example."),
+    ] = None,
     paths: Annotated[
         bool | None,
         typer.Option("--paths/--no-paths", help="Say where files are; by default on loopback only."),
@@ -57,6 +61,7 @@ def serve(
         token=token,
         read_token=read_token,
         hosts=tuple(name or ()),
+        origins=tuple(allow_origin or ()),
         show_paths=is_loopback(host) if paths is None else paths,
         max_upload_bytes=max_upload * 1024**2,
         max_pixels=max_pixels * 1_000_000,

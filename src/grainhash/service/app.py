@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
@@ -81,7 +82,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 _OF_BODY = _problems(400, 408, 413, 415, 501)
 
-Id = Annotated[int, Path(ge=1, le=MAX_ID, description="A picture of the gallery.")]
+Id = Annotated[int, Path(ge=1, le=MAX_ID, description="A picture of the gallery.", examples=[1])]
 Points = Annotated[PointKind | None, Query(description="Match local points too, found by this.")]
 Png = Annotated[bool, Query(description="As a picture instead of JSON.")]
 
@@ -125,6 +126,14 @@ def create_app(gallery: Gallery, settings: ServiceSettings | None = None) -> Fas
     app.include_router(_watching(verbs, metrics, tokens))
     app.include_router(page.router())
     problems.install(app)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "If-None-Match"],
+            expose_headers=["ETag", "Location", "Retry-After"],
+        )
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(Counting, metrics=metrics)
     return app
@@ -263,7 +272,9 @@ def _reading(
     )
     async def explain_stored(
         id: Id,
-        query: Annotated[int, Query(ge=1, le=MAX_ID, description="The picture that was looked for.")],
+        query: Annotated[
+            int, Query(ge=1, le=MAX_ID, description="The picture that was looked for.", examples=[2])
+        ],
         what: WhatQuery,
         points: Points = None,
         png: Png = False,
@@ -354,7 +365,7 @@ def _writing(verbs: Verbs, bodies: Bodies, workers: Workers) -> APIRouter:
 def _watching(verbs: Verbs, metrics: Metrics, tokens: Tokens) -> APIRouter:
     router = APIRouter(tags=["watch"])
 
-    @router.get("/healthz")
+    @router.get("/healthz", response_model=models.Health)
     def health() -> dict[str, str]:
         """Whether the server answers and its gallery can be read."""
         verbs.gallery.browse(limit=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from grainhash.types import WHOLE, Box, Granularity, Order, PointKind
 
@@ -18,13 +18,107 @@ Corners = Annotated[list[float], Field(min_length=4, max_length=4, examples=[[0.
 """A box: left, top, right and bottom as fractions of the upright picture."""
 
 
+_META = {"label": "cat", "taken_at": "2024-05-01T09:30:00"}
+_PICTURE = {
+    "id": 7,
+    "name": "cat.jpg",
+    "uri": "/photos/cat.jpg",
+    "width": 640,
+    "height": 480,
+    "added_at": "2026-01-31T12:00:00+00:00",
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "meta": _META,
+}
+_HIT = {
+    "rank": 1,
+    "id": 7,
+    "name": "cat.jpg",
+    "uri": "/photos/cat.jpg",
+    "score": 0.9987,
+    "false_matches": 0.0013,
+    "distance": 41,
+    "whole_distance": 55,
+    "part_distance": 41,
+    "box": [0.04, 0.16, 0.5, 0.5],
+    "query_box": [0.0, 0.0, 1.0, 1.0],
+    "width": 640,
+    "height": 480,
+    "meta": _META,
+    "points": None,
+}
+_ANSWER = {
+    "query": "the picture",
+    "query_box": None,
+    "where": None,
+    "granularity": "both",
+    "n_bits": 256,
+    "n_pictures": 120000,
+    "seconds": {"encode": 0.009, "search": 0.006},
+    "plan": [
+        {"name": "candidates", "what": "the nearest 200 by wholes and by regions", "n": 310, "seconds": 0.004}
+    ],
+    "hits": [_HIT],
+}
+_PROBLEM = {
+    "type": "about:blank",
+    "title": "Content Too Large",
+    "status": 413,
+    "detail": "the picture: 40000 x 40000 pixels are too many",
+}
+_SIDE = {
+    "box": [0.04, 0.16, 0.5, 0.5],
+    "heat": [[0.8, 0.1], [0.4, -0.1]],
+    "core": {"share": 0.25, "box": [0.04, 0.16, 0.27, 0.33]},
+}
+_EXPLANATION = {
+    "query": "the picture",
+    "n_bits": 256,
+    "distance": 3,
+    "differing": [4, 77, 200],
+    "method": "exact",
+    "hit": {key: _HIT[key] for key in ("id", "name", "uri", "score", "false_matches", "points")},
+    "sides": {"query": _SIDE, "hit": _SIDE},
+}
+_INFO = {
+    "version": "0.1.0",
+    "name": "gallery",
+    "pictures": 120000,
+    "copies": 12,
+    "regions": 1920000,
+    "n_bits": 256,
+    "encoder_name": "efficientnet-lite0-itq256",
+    "hash_method": "itq",
+    "bit_lengths": [16, 32, 64, 128, 256],
+    "is_nested": False,
+    "has_parts": True,
+    "meta_keys": [{"key": "label", "pictures": 120000}],
+    "writable": True,
+    "may_write": False,
+    "max_upload_bytes": 33554432,
+    "max_k": 1000,
+}
+
+
+def _example(value: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [value]})
+
+
 class Problem(BaseModel):
     """An error (RFC 9457)."""
+
+    model_config = _example(_PROBLEM)
 
     type: str = Field(examples=["about:blank"])
     title: str = Field(examples=["Content Too Large"])
     status: int = Field(examples=[413])
     detail: str = Field(examples=["the picture: 40000 x 40000 pixels are too many"])
+
+
+class Health(BaseModel):
+    """The server answers, and its gallery can be read."""
+
+    model_config = _example({"status": "ok"})
+    status: str
 
 
 class MetaKey(BaseModel):
@@ -36,6 +130,8 @@ class MetaKey(BaseModel):
 
 class Info(BaseModel):
     """What the gallery holds and what this server allows."""
+
+    model_config = _example(_INFO)
 
     version: str
     name: str
@@ -69,6 +165,8 @@ class PointMatch(BaseModel):
 class Hit(BaseModel):
     """A picture of an answer; distances are in bits, lower is better."""
 
+    model_config = _example(_HIT)
+
     rank: int
     id: int
     name: str
@@ -89,6 +187,8 @@ class Hit(BaseModel):
 class SignIn(BaseModel):
     """Who wants to be known by a cookie."""
 
+    model_config = _example({"token": "what --token was"})
+
     token: str = Field(max_length=4096)
 
 
@@ -103,6 +203,8 @@ class Step(BaseModel):
 
 class Answer(BaseModel):
     """What a search found."""
+
+    model_config = _example(_ANSWER)
 
     query: str
     query_box: Corners | None
@@ -126,11 +228,17 @@ class BatchItem(BaseModel):
 class Batch(BaseModel):
     """The answers to several pictures, in their order."""
 
+    model_config = _example(
+        {"answers": [{"name": "cat.jpg", "answer": _ANSWER}, {"name": "x.txt", "problem": _PROBLEM}]}
+    )
+
     answers: list[BatchItem]
 
 
 class Picture(BaseModel):
     """What the gallery knows of one picture."""
+
+    model_config = _example(_PICTURE)
 
     id: int
     name: str
@@ -145,6 +253,8 @@ class Picture(BaseModel):
 
 class Page(BaseModel):
     """Some pictures in order of id, and where the next page begins after."""
+
+    model_config = _example({"pictures": [_PICTURE], "next": 7})
 
     pictures: list[Picture]
     next: int | None
@@ -191,6 +301,8 @@ class Explained(BaseModel):
 
 class Explanation(BaseModel):
     """Why a picture is a hit; the keys are those of `grainhash explain --json`."""
+
+    model_config = _example(_EXPLANATION)
 
     query: str
     n_bits: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from grainhash.errors import InputError
 
@@ -28,6 +29,9 @@ class ServiceSettings:
     hosts: tuple[str, ...] = ()
     """Names, beside `host`, that requests may call it by: a page elsewhere must not reach it by a name of its
     own (DNS rebinding)."""
+    origins: tuple[str, ...] = ()
+    """Other pages whose scripts may read answers, such as `https://shop.example` (CORS); they send a token in
+    a header, as the cookie of a session is the own page's alone."""
     show_paths: bool = True
     """Whether answers say where files are; errors never do."""
     max_upload_bytes: int = 32 * 1024**2
@@ -48,6 +52,10 @@ class ServiceSettings:
         for name, token in (("token", self.token), ("read token", self.read_token)):
             if token is not None and not (len(token) >= LEAST_TOKEN and token.isascii()):
                 raise InputError(f"the {name} must have {LEAST_TOKEN} ASCII characters or more")
+        for origin in self.origins:
+            parts = urlsplit(origin)
+            if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}":
+                raise InputError(f"{origin}: not an origin; give it as https://name or http://name:port")
         if self.token is None and self.read_token is None and not is_loopback(self.host):
             raise InputError(
                 f"{self.host} can be reached by others: set a token (GRAINHASH_TOKEN, GRAINHASH_READ_TOKEN), "
