@@ -29,6 +29,7 @@ _PICTURE = {
     "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "meta": _META,
 }
+_OUTLINE = [[0.1, 0.2], [0.6, 0.2], [0.6, 0.7], [0.1, 0.7]]
 _HIT = {
     "rank": 1,
     "id": 7,
@@ -40,16 +41,16 @@ _HIT = {
     "whole_distance": 55,
     "part_distance": 41,
     "box": [0.04, 0.16, 0.5, 0.5],
-    "query_box": [0.0, 0.0, 1.0, 1.0],
+    "query_box": [0.5, 0.0, 1.0, 0.5],
     "width": 640,
     "height": 480,
     "meta": _META,
-    "points": None,
+    "points": {"places": 5, "outline": _OUTLINE},
 }
 _ANSWER = {
     "query": "the picture",
-    "query_box": None,
-    "where": None,
+    "query_box": [0.5, 0.0, 1.0, 0.5],
+    "where": "width >= 500",
     "granularity": "both",
     "n_bits": 256,
     "n_pictures": 120000,
@@ -76,7 +77,10 @@ _EXPLANATION = {
     "distance": 3,
     "differing": [4, 77, 200],
     "method": "exact",
-    "hit": {key: _HIT[key] for key in ("id", "name", "uri", "score", "false_matches", "points")},
+    "hit": {
+        **{key: _HIT[key] for key in ("id", "name", "uri", "score", "false_matches")},
+        "points": {"places": 1, "outline": _OUTLINE, "pairs": [[0.6, 0.1, 0.2, 0.3]]},
+    },
     "sides": {"query": _SIDE, "hit": _SIDE},
 }
 _INFO = {
