@@ -47,7 +47,7 @@ class Question:
     @property
     def n_bits(self) -> int:
         """Length of the codes."""
-        return 8 * self.codes.shape[1]
+        return 8 * int(self.codes.shape[1])
 
     def first(self, n_bits: int) -> Question:
         """The same question, of the first bits alone."""
