@@ -91,7 +91,7 @@ def searches(chromium: Any, url: str, pictures: list[Path], n: int) -> list[floa
     page = chromium.new_page(viewport={"width": 1280, "height": 860})
     page.add_init_script(LISTEN)
     page.goto(url)
-    page.wait_for_selector("#samples img")
+    page.wait_for_load_state("networkidle")  # a person looks before the first search
     took = []
     for number in range(n):
         page.set_input_files("#file", pictures[number * 7 % len(pictures)])
