@@ -1,11 +1,11 @@
 """k-majority: k-means of binary codes, whose centres are codes themselves.
 
-The centre of a group has each bit as most of its members have it. That minimises the sum of Hamming distances,
-which are squared Euclidean distances of bits, so the theory of k-means holds as it is.
+The centre of a group has each bit as most of its members have it. That minimises the sum of Hamming
+distances, which are squared Euclidean distances of bits, so the theory of k-means holds as it is.
 
-C. Grana, D. Borghesani, M. Manfredi, R. Cucchiara, "A fast approach for integrating ORB descriptors in the bag
-of words model", SPIE 8667, 2013. D. Arthur, S. Vassilvitskii, "k-means++: the advantages of careful seeding",
-SODA 2007.
+C. Grana, D. Borghesani, M. Manfredi, R. Cucchiara, "A fast approach for integrating ORB descriptors in the
+bag of words model", SPIE 8667, 2013. D. Arthur, S. Vassilvitskii, "k-means++: the advantages of careful
+seeding", SODA 2007.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def k_majority(
 ) -> Majority:
     """Group codes around `k` centres. The same groups for the same seed at any number of threads.
 
-    A bit that half of a group has stays in the centre as it was. A centre that lost all its codes moves to the
-    code that is farthest from its own centre.
+    A bit that half of a group has stays in the centre as it was. A centre that lost all its codes moves to
+    the code that is farthest from its own centre.
 
     Args:
         codes: `(n, n_bytes)`.
@@ -159,7 +159,7 @@ def _fill_empty(
 
 
 def _seeds(codes: Codes, k: int, rng: np.random.Generator, n_threads: int) -> Codes:
-    """`k` different codes, or all there are, far from each other as by k-means++; from a sample if that has so many."""
+    """`k` different codes, or all there are, drawn as by k-means++; from a sample where that has so many."""
     n_sample = max(SEEDING_SAMPLE, 20 * k)
     pool = codes
     if n_sample < len(codes):
@@ -169,7 +169,7 @@ def _seeds(codes: Codes, k: int, rng: np.random.Generator, n_threads: int) -> Co
 
 
 def _spread(pool: Codes, seeds: Codes, k: int, rng: np.random.Generator, n_threads: int) -> Codes:
-    """Add codes of the pool, each drawn by its distance to the nearest so far, until there are `k` or no other."""
+    """Add codes of the pool, each drawn by its distance to the nearest so far, until there are `k` or all."""
     distances = kernels.nearest_centres(pool, seeds, n_threads)[1]
     chosen = list(seeds)
     while len(chosen) < k:
