@@ -1,19 +1,31 @@
-"""Groups are those of the slow, obvious reference, at any number of threads; what cannot be grouped says so."""
+"""Groups are those of the slow, obvious reference at any number of threads; bad input says so."""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+from grouping import codes_around, gallery_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from grainhash.clusters import k_majority
+from grainhash import Encoder, Gallery
+from grainhash.clusters import ClusterSettings, Group, k_majority
+from grainhash.clusters.choice import choose_k, silhouette
+from grainhash.clusters.density import NOISE, density_groups
+from grainhash.clusters.graph import neighbour_graph
 from grainhash.clusters.majority import majority_of
+from grainhash.clusters.map import map_of
+from grainhash.clusters.middle import from_the_middle, sums_to_members
+from grainhash.clusters.names import names_of
 from grainhash.codes import hamming
-from grainhash.errors import CodesError, InputError
+from grainhash.errors import CodesError, InputError, MetadataError
 from grainhash.index import has_native, kernels, reference
 
 
@@ -22,13 +34,6 @@ def the_kernel_before() -> Iterator[None]:
     before = kernels.kernel()
     yield
     kernels.use_kernel(before)
-
-
-def codes_around(n: int, n_centres: int, n_bits: int, flips: float, seed: int = 0) -> NDArray[np.uint8]:
-    """Codes of `n_centres` groups in turn, each with some bits of its centre flipped."""
-    rng = np.random.default_rng(seed)
-    centres = rng.integers(0, 256, (n_centres, n_bits // 8), np.uint8)
-    return centres[np.arange(n) % n_centres] ^ np.packbits(rng.random((n, n_bits)) < flips, axis=1)
 
 
 @pytest.mark.skipif(not has_native(), reason="grainhash._native is not built: the kernels are NOT tested")
@@ -158,3 +163,216 @@ def test_what_cannot_be_grouped_says_so() -> None:
         k_majority(codes, 0)
     with pytest.raises(CodesError, match="uint8"):
         k_majority(codes.astype(np.int16), 2)  # type: ignore[arg-type]
+
+
+def test_the_number_of_groups_that_are_there_is_chosen() -> None:
+    codes = codes_around(2000, 9, 128, 0.1)
+    k, tried = choose_k(codes, restarts=4)
+    assert k == 9
+    assert dict(tried)[9] == max(value for _, value in tried)
+    assert choose_k(np.zeros((30, 8), np.uint8)) == (1, [])
+    assert choose_k(codes[:1]) == (1, [])
+
+
+def test_the_silhouette_is_that_of_its_definition() -> None:
+    codes = codes_around(300, 5, 64, 0.2)
+    found = k_majority(codes, 6)
+    values = []
+    for code, label in zip(codes, found.labels, strict=True):
+        bits = hamming(code[np.newaxis], found.centres)[0].astype(float)
+        own, other = bits[label], np.delete(bits, label).min()
+        alone = (found.labels == label).sum() == 1
+        values.append(0 if alone or not other else (other - own) / max(own, other))
+    assert silhouette(codes, found) == pytest.approx(np.mean(values))
+
+
+def test_the_medoid_is_nearest_to_all_others() -> None:
+    codes = codes_around(200, 3, 64, 0.3)
+    expected = hamming(codes, codes).sum(axis=1)
+    np.testing.assert_array_equal(sums_to_members(codes), expected)
+    np.testing.assert_array_equal(from_the_middle(codes), np.argsort(expected, kind="stable"))
+
+
+@pytest.mark.parametrize("flips", [0.0, 0.1, 0.5])
+def test_neighbours_are_the_nearest_others(flips: float) -> None:
+    codes = codes_around(300, 4, 64, flips)
+    graph = neighbour_graph(codes, 12)
+    distances = hamming(codes, codes)
+    np.fill_diagonal(distances, 99)
+    np.testing.assert_array_equal(graph.distances, np.sort(distances, axis=1)[:, :12])
+    for i in range(len(codes)):
+        assert i not in graph.neighbours[i]
+        assert len(set(graph.neighbours[i].tolist())) == 12
+        np.testing.assert_array_equal(distances[i, graph.neighbours[i]], graph.distances[i])
+    assert neighbour_graph(codes[:1], 5).neighbours.shape == (1, 0)
+
+
+def test_dense_groups_are_those_of_hdbscan_on_all_distances(monkeypatch: pytest.MonkeyPatch) -> None:
+    sklearn = pytest.importorskip("sklearn.cluster")
+    codes = np.concatenate([codes_around(240, 4, 64, 0.08), codes_around(30, 30, 64, 0.5, seed=1)])
+    distances = hamming(codes, codes) + 1.0
+    np.fill_diagonal(distances, 0)
+    expected = sklearn.HDBSCAN(
+        min_cluster_size=8, min_samples=8, metric="precomputed", copy=True
+    ).fit_predict(distances)
+    monkeypatch.setattr("grainhash.clusters.density.NEIGHBOURS", len(codes))
+    found = density_groups(codes, 8)
+    pairs = set(zip(found.tolist(), expected.tolist(), strict=True))
+    assert len(pairs) == len(set(found.tolist())) == len(set(expected.tolist())) >= 5
+    assert (NOISE, NOISE) in pairs
+
+
+def test_dense_groups_need_no_connected_graph_and_take_copies() -> None:
+    pytest.importorskip("sklearn")
+    apart = np.concatenate([np.zeros((40, 8), np.uint8), np.full((40, 8), 255, np.uint8)])
+    found = density_groups(apart, 5)
+    assert len(set(found[:40].tolist())) == len(set(found[40:].tolist())) == 1
+    assert found[0] != found[40]
+    assert not density_groups(apart[:40], 5).any()
+    assert (density_groups(apart[:2], 5) == NOISE).all()
+    with pytest.raises(InputError, match="min_size"):
+        density_groups(apart, 1)
+
+
+def test_the_map_keeps_groups_together_and_is_the_same_again() -> None:
+    pytest.importorskip("sklearn")
+    codes = codes_around(120, 3, 64, 0.1)
+    places = map_of(codes, n_threads=1)
+    assert places.shape == (120, 2)
+    assert places.min() >= 0
+    assert places.max() <= 1
+    middles = np.stack([places[group::3].mean(axis=0) for group in range(3)])
+    nearest = np.linalg.norm(places[:, np.newaxis] - middles, axis=2).argmin(axis=1)
+    np.testing.assert_array_equal(nearest, np.arange(120) % 3)
+    np.testing.assert_array_equal(map_of(codes, n_threads=2), places)
+    for few in (codes[:1], codes[:5], np.zeros((40, 8), np.uint8)):
+        assert np.isfinite(map_of(few)).all()
+
+
+def test_names_are_the_most_telling_values() -> None:
+    metas = [{"label": "cat", "camera": "a"}] * 30 + [{"label": "dog", "camera": "a"}] * 30 + [{}] * 5
+    labels = [0] * 29 + [1] * 31 + [2] * 5
+    cat, dog, none = names_of(metas, labels, 3)
+    assert cat is not None
+    assert (cat.key, cat.value, cat.share) == ("label", "cat", 1.0)
+    assert cat.lift == pytest.approx(65 / 30)
+    assert dog is not None
+    assert (dog.value, round(dog.share, 3)) == ("dog", round(30 / 31, 3))
+    assert none is None
+    assert names_of(metas, labels, 3, leave_out="label")[0] is None
+
+
+def test_names_take_lists_and_leave_out_what_is_no_value() -> None:
+    metas = [{"tags": ["sea", "sun"], "box": {"x": 1}, "f": 0.25}] * 20 + [{"tags": ["sun"]}] * 20
+    named = names_of(metas, [0] * 20 + [1] * 20, 2)[0]
+    assert named is not None
+    assert (named.key, named.value) == ("tags", "sea")
+
+
+def _members(groups: list[Group]) -> list[set[int]]:
+    return [{member.id for member in group.members} for group in groups]
+
+
+@pytest.fixture
+def grouped(tmp_path: Path, encoder: Encoder) -> Iterator[Gallery]:
+    codes = codes_around(120, 4, encoder.n_bits, 0.1)
+    metas = [{"label": "abcd"[number % 4], "n": number} for number in range(120)]
+    with gallery_of(tmp_path / "gallery", encoder, codes, metas) as gallery:
+        yield gallery
+
+
+def test_a_gallery_is_grouped_named_and_nothing_is_stored(grouped: Gallery) -> None:
+    before = grouped.browse(limit=1000)
+    found = grouped.cluster()
+    assert len(found.groups) == 4
+    assert found.converged
+    assert {group.title for group in found.groups} == set("abcd")
+    ids = [row.id for row in before]
+    assert sorted(map(sorted, _members(found.groups))) == sorted(ids[number::4] for number in range(4))
+    for group in found.groups:
+        distances = [member.distance for member in group.members]
+        assert distances[0] == 0
+        assert group.spread == pytest.approx(sum(d for d in distances if d is not None) / 29)
+    assert grouped.browse(limit=1000) == before
+    assert json.loads(json.dumps(found.to_json()))["groups"][0]["size"] == 30
+
+
+def test_groups_are_stored_only_where_told_and_others_see_it(grouped: Gallery) -> None:
+    before = {row.id: row.meta for row in grouped.browse(limit=1000)}
+    found = grouped.cluster(k=4, store="look", where="n < 100")
+    assert found.n_pictures == 100
+    with Gallery.open(grouped.path) as other:
+        rows = {row.id: row.meta for row in other.browse(limit=1000)}
+        for group in found.groups:
+            name = group.number
+            assert {row.id for row in other.browse(limit=1000, where=f"look = {name}")} == {
+                member.id for member in group.members
+            }
+    assert {id: {k: v for k, v in meta.items() if k != "look"} for id, meta in rows.items()} == before
+    assert sum("look" in meta for meta in rows.values()) == 100
+    with pytest.raises(MetadataError, match="'look' already"):
+        grouped.cluster(k=4, store="look")
+    again = grouped.cluster(k=2, store="look", replace=True)
+    assert _members(again.groups)[0] == {row.id for row in grouped.browse(limit=1000, where="look = 1")}
+
+
+def test_pictures_in_no_group_lose_the_number_they_had(tmp_path: Path, encoder: Encoder) -> None:
+    pytest.importorskip("sklearn")
+    codes = np.concatenate(
+        [codes_around(60, 2, encoder.n_bits, 0.05), codes_around(6, 6, encoder.n_bits, 0.5, seed=2)]
+    )
+    with gallery_of(tmp_path / "gallery", encoder, codes) as gallery:
+        gallery.cluster(k=3, store="look")
+        found = gallery.cluster(method="density", store="look", replace=True)
+        assert len(found.groups) == 2
+        assert {member.id for member in found.alone} >= set(range(62, 67))
+        assert {row.id for row in gallery.browse(limit=100, where="not exists look")} == {
+            member.id for member in found.alone
+        }
+
+
+def test_bad_input_to_cluster_is_one_clear_error_and_changes_nothing(
+    grouped: Gallery, tmp_path: Path, encoder: Encoder
+) -> None:
+    before = grouped.browse(limit=1000)
+    with pytest.raises(InputError, match="k = 121 groups of 120 pictures"):
+        grouped.cluster(k=121, store="look")
+    with pytest.raises(InputError, match="none passes the filter"):
+        grouped.cluster(where="n > 1000", store="look")
+    with pytest.raises(MetadataError, match="every picture has a field"):
+        grouped.cluster(store="width")
+    with pytest.raises(MetadataError, match="'label' already"):
+        grouped.cluster(store="label")
+    for wrong in ({"k": 0}, {"method": "other"}, {"method": "density", "k": 3}, {"seed": -1}):
+        with pytest.raises(InputError):
+            ClusterSettings(**wrong)  # type: ignore[arg-type]
+    assert grouped.browse(limit=1000) == before
+    with (
+        Gallery.open(tmp_path / "empty", create=True, encoder=encoder) as empty,
+        pytest.raises(InputError, match="the gallery is empty"),
+    ):
+        empty.cluster()
+
+
+def test_pictures_that_are_all_equal_are_one_group(tmp_path: Path, encoder: Encoder) -> None:
+    with gallery_of(tmp_path / "gallery", encoder, np.zeros((20, encoder.n_bits // 8), np.uint8)) as gallery:
+        assert len(gallery.cluster().groups) == 1
+        found = gallery.cluster(k=5)
+        assert len(found.groups) == 1
+        assert "Only 1 of 5 groups" in found.notes[0]
+
+
+def test_the_page_and_the_table_show_every_group(grouped: Gallery) -> None:
+    pytest.importorskip("sklearn")
+    from grainhash.groups_report import clusters_csv, clusters_page
+
+    found = grouped.cluster(with_map=True)
+    assert len(found.places) == 120
+    page = clusters_page(found)
+    assert page.count("<section") == 4
+    assert page.count("<circle") == 120
+    assert "<script" not in page
+    assert "the file is gone" in page
+    rows = list(csv.DictReader(io.StringIO(clusters_csv(found))))
+    assert len(rows) == 120
+    assert {row["name"] for row in rows} == set("abcd")

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from grainhash.classify import Classification
 from grainhash.clusters import Clustering
 from grainhash.report import page_thumbnail, printable, template
 
@@ -19,7 +20,7 @@ COLOURS = 12
 
 
 def clusters_csv(found: Clustering) -> str:
-    """A row a picture: `path`, `id`, `group`, `name`, `distance`; group and distance are empty in no group."""
+    """A row a picture: `path`, `id`, `group`, `name`, `distance`; the last three may be empty."""
     rows: list[Sequence[Any]] = [
         (member.uri, member.id, group.number, group.title, member.distance)
         for group in found.groups
@@ -27,6 +28,21 @@ def clusters_csv(found: Clustering) -> str:
     ]
     rows += [(member.uri, member.id, "", "", "") for member in found.alone]
     return table(("path", "id", "group", "name", "distance"), rows)
+
+
+def labels_csv(found: Classification) -> str:
+    """A row a picture: `path`, `id`, `label`, `confidence`, `likeliest`, `distance`.
+
+    An empty label says none of these.
+    """
+    header = ("path", "id", "label", "confidence", "likeliest", "distance")
+    return table(
+        header,
+        (
+            (seen.uri, seen.id, seen.label or "", seen.confidence, seen.likeliest, seen.distance)
+            for seen in found.predictions
+        ),
+    )
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -41,8 +57,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 def clusters_page(found: Clustering, *, title: str = "Groups of pictures") -> str:
     """Show groups on one page that needs nothing else: no other file, no network.
 
-    Each group is a contact sheet, its medoid first and then outwards; the map has a dot a picture, with a name
-    that shows where it is pointed at.
+    Each group is a contact sheet, its medoid first and then outwards; the map has a dot a picture, with
+    a name that shows where it is pointed at.
     """
     sheets = [
         {

@@ -412,7 +412,7 @@ class Store:
             if taken := set(new) & {key for key, _ in self.meta_keys()}:
                 raise MetadataError(
                     f"pictures of the gallery have {min(taken)!r} already; choose another key, or say that "
-                    "it may be replaced"
+                    "it may be replaced (--replace)"
                 )
             n = 0
             for id, own in values.items():

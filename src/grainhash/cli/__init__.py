@@ -51,6 +51,7 @@ for _verb in (
     explain.explain,
     galleries.info,
     groups.cluster,
+    groups.classify,
     serve.serve,
     evaluate.evaluate,
     train.train,

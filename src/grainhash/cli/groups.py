@@ -18,11 +18,13 @@ from grainhash.cli.shared import (
     opened_gallery,
     plural,
     print_json,
+    print_some,
     print_written,
     progress_bar,
 )
 
 if TYPE_CHECKING:
+    from grainhash.classify import Classification, Evaluation
     from grainhash.clusters import Clustering
 
 WhereOption = Annotated[
@@ -34,6 +36,7 @@ ReplaceOption = Annotated[bool, typer.Option("--replace", help="The key may be t
 CsvOption = Annotated[Path | None, typer.Option(help="Write a table, a row a picture.")]
 
 SHOWN_GROUPS = 40
+SHOWN_CONFUSED = 12
 
 
 class Method(StrEnum):
@@ -41,6 +44,13 @@ class Method(StrEnum):
 
     majority = "majority"
     density = "density"
+
+
+class Classifier(StrEnum):
+    """The choices of `classify --method`."""
+
+    vote = "vote"
+    linear = "linear"
 
 
 def cluster(
@@ -114,18 +124,126 @@ def _print_clusters(found: Clustering, store: str | None) -> None:
         typer.echo(f"{'group':>5}  {'pictures':>8}  {'bits':>6}  {'medoid':<24}  name")
     for group in found.groups[:SHOWN_GROUPS]:
         named = group.named
-        why = (
-            ""
-            if named is None
-            else f"{named.value}  ({named.key}: {named.share:.0%}, {named.lift:.1f} times)"
-        )
+        why = "" if named is None else f"{named.value}  ({named.key}: {named.share:.0%}, x {named.lift:.1f})"
         medoid = printable(Path(group.members[0].uri).name)[:24]
-        typer.echo(
-            f"{group.number:>5}  {len(group.members):>8,}  {group.spread:>6.1f}  {medoid:<24}  {printable(why)}"
-        )
+        size = f"{len(group.members):,}"
+        typer.echo(f"{group.number:>5}  {size:>8}  {group.spread:>6.1f}  {medoid:<24}  {printable(why)}")
     if len(found.groups) > SHOWN_GROUPS:
         typer.echo(f"... and {len(found.groups) - SHOWN_GROUPS:,} more; see them all with --json")
     if found.alone:
         typer.echo(f"{len(found.alone):,} {plural(len(found.alone))} in no group")
     if store is not None:
         typer.echo(f"kept as metadata: {store}")
+
+
+def classify(
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    label: Annotated[
+        str, typer.Option(help="Metadata key, or column of --labels, that says what a picture shows.")
+    ] = "label",
+    labels: Annotated[
+        Path | None, typer.Option(help="A CSV or JSONL with a column `path` and one of labels.")
+    ] = None,
+    unlabelled: Annotated[
+        list[str] | None,
+        typer.Option("--unlabelled", help="A value that is no label, such as a folder; may be repeated."),
+    ] = None,
+    method: Annotated[
+        Classifier, typer.Option(help="vote: of the nearest labelled pictures; linear: weights of bits.")
+    ] = Classifier.vote,
+    held_out: Annotated[
+        float, typer.Option(min=0, max=0.99, help="Share of each class to judge by; 0: leave each one out.")
+    ] = 0.0,
+    min_confidence: Annotated[float, typer.Option(min=0, max=1, help="Less is none of these.")] = 0.0,
+    radius: Annotated[
+        int | None,
+        typer.Option(min=0, help="Bits beyond which a picture is none of these; chosen by default."),
+    ] = None,
+    seed: SeedOption = 0,
+    where: WhereOption = None,
+    store: StoreOption = None,
+    replace: ReplaceOption = False,
+    csv: CsvOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Label all pictures like the few that have a label, by their codes.
+
+    Each label comes with a confidence; a picture too far from all labelled ones is none of these. Judged on
+    labelled pictures that were not learned from.
+    """
+    need_folders(csv)
+    from grainhash import groups_report
+    from grainhash.metadata import read_table
+    from grainhash.report import write_file
+
+    table = None if labels is None else read_table(labels)
+    with opened_gallery(gallery) as opened:
+        found = opened.classify(
+            label=label,
+            table=table,
+            unlabelled=unlabelled or (),
+            method=method.value,
+            held_out=held_out,
+            min_confidence=min_confidence,
+            radius=radius,
+            seed=seed,
+            where=where,
+            store=store,
+            replace=replace,
+        )
+    if csv is not None:
+        write_file(csv, groups_report.labels_csv(found).encode("utf-8", "replace"))
+    if as_json:
+        print_json(found.to_json())
+        return
+    _print_labels(found, store)
+    print_written(table=csv)
+
+
+def _print_labels(found: Classification, store: str | None) -> None:
+    from collections import Counter
+
+    from grainhash.report import printable
+
+    n = len(found.predictions)
+    settings = ", ".join(f"{name} {value:.3g}" for name, value in found.settings.items())
+    typer.echo(
+        f"{len(found.labels):,} classes of {found.n_labelled:,} labelled {plural(found.n_labelled)}; "
+        f"{found.method}, {settings}, {found.seconds:.1f} s"
+    )
+    print_some("paths in the table, not in the gallery", found.unmatched)
+    _print_evaluation(found.evaluation)
+    counts = Counter(seen.label for seen in found.predictions)
+    typer.echo(f"{n:,} {plural(n)} without label:")
+    for label in found.labels:
+        typer.echo(f"  {counts[label]:>8,}  {printable(label)}")
+    typer.echo(
+        f"  {counts[None]:>8,}  none of these: more than {found.radius} bits from all, or too doubtful"
+    )
+    if store is not None:
+        typer.echo(f"kept as metadata: {store}, {store}_confidence")
+
+
+def _print_evaluation(judged: Evaluation) -> None:
+    from grainhash.report import printable
+
+    typer.echo(
+        f"judged by {judged.n_judged:,} {plural(judged.n_judged)} {judged.how}: accuracy "
+        f"{judged.accuracy:.3f}, expected calibration error {judged.calibration.error:.3f}; "
+        f"{judged.accepted:.0%} accepted, of which {judged.accuracy_accepted:.3f} right"
+    )
+    if len(judged.classes) > SHOWN_GROUPS:
+        typer.echo(f"{len(judged.classes):,} classes; see the table with --json")
+        return
+    width = max(5, *(len(printable(row.label)) for row in judged.classes))
+    matrix = len(judged.classes) <= SHOWN_CONFUSED
+    heads = "".join(f"{number:>6}" for number in range(1, len(judged.classes) + 1)) if matrix else ""
+    typer.echo(
+        f"{'':>3}  {'class':<{width}}  pictures  precision  recall  {heads and 'called'}{heads}".rstrip()
+    )
+    for number, (row, confused) in enumerate(zip(judged.classes, judged.confusion, strict=True), 1):
+        cells = "      " + "".join(f"{count:>6}" for count in confused) if matrix else ""
+        typer.echo(
+            f"{number:>3}  {printable(row.label):<{width}}  {row.pictures:>8,}  {row.precision:>9.3f}  "
+            f"{row.recall:>6.3f}  {cells}".rstrip()
+        )

@@ -3,7 +3,8 @@
 The silhouette of a code compares its distance `a` to the centre of its group with that `b` to the nearest
 other centre: `(b - a) / max(a, b)`, and 0 for the only member of a group. E. Hruschka, L. de Castro,
 R. Campello, "Evolutionary algorithms for clustering gene-expression data", ICDM 2004; L. Vendramin,
-R. Campello, E. Hruschka, "Relative clustering validity criteria", Statistical Analysis and Data Mining 3, 2010.
+R. Campello, E. Hruschka, "Relative clustering validity criteria", Statistical Analysis and Data Mining 3,
+2010.
 """
 
 from __future__ import annotations

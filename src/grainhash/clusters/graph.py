@@ -39,5 +39,6 @@ def neighbour_graph(codes: Codes, k: int, *, n_threads: int | None = None) -> Ne
         bits, found, _ = kernels.knn(codes, codes.shape[1], None, codes[some], k + 1, None, threads)
         others = found != np.arange(some.start, some.stop)[:, np.newaxis]
         others[others.all(axis=1), -1] = False  # so many equal codes that its own place is not among them
-        neighbours[some], distances[some] = found[others].reshape(-1, k), bits[others].reshape(-1, k)
+        shape = len(found), k
+        neighbours[some], distances[some] = found[others].reshape(shape), bits[others].reshape(shape)
     return NeighbourGraph(neighbours, distances)

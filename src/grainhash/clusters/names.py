@@ -19,7 +19,7 @@ LEAST_SHARE = 0.2
 """Of the group; a rarer value does not say what the group is."""
 
 _PRIOR = 0.5
-"""Weight of the whole gallery's frequencies, in pictures, for each time that a value is expected."""
+"""Weight of what is so among all pictures, in pictures, beside what is counted."""
 
 Value = tuple[str, str]
 """A key and its value as text."""
@@ -88,8 +88,9 @@ def _best(of_group: Counter[Value], of_all: Counter[Value], size: int, n: int) -
 
 def _z(count: int, size: int, of_all: int, n: int) -> float:
     """The log-odds ratio of a value in the group and outside of it, over its standard deviation."""
-    with_it, without = _PRIOR * of_all / n, _PRIOR * (1 - of_all / n) + 1e-9
+    with_it = _PRIOR * of_all / n
+    without = _PRIOR - with_it + 1e-9  # for a value that all have
     inside, outside = count + with_it, of_all - count + with_it
     not_inside, not_outside = size - count + without, n - size - (of_all - count) + without
     ratio = log(inside / not_inside) - log(outside / not_outside)
-    return ratio / sqrt(1 / inside + 1 / outside)
+    return ratio / sqrt(1 / inside + 1 / outside + 1 / not_inside + 1 / not_outside)
