@@ -30,21 +30,26 @@ def labels_by_key(
 def labels_by_table(
     pictures: Iterable[PictureRow], table: MetadataTable, column: str, unlabelled: Collection[str] = ()
 ) -> dict[int, str]:
-    """Labels by id of the pictures that a table names, by absolute path, path beside it, or file name.
+    """Labels by id of the pictures that a table names, by absolute path, path beside it, or the end of a path.
 
     Raises:
         LabelsError: no picture is in the table, or none of its rows has the column.
     """
-    root = Path("/")
-    rows = [(row, table.match(root, PurePosixPath(row.uri.lstrip("/")))) for row in pictures]
+    rows = [(row, _match(table, PurePosixPath(row.uri))) for row in pictures]
     if not any(meta for _, meta in rows):
         raise LabelsError(
             f"none of the {len(table)} paths of the table of labels is a picture of the gallery (first: "
-            f"{next(iter(table.unmatched()), 'none')}); write them absolute, or as they lie beside the table"
+            f"{next(iter(table.unmatched()), 'none')}); write them absolute, or their last folders and names"
         )
     if not any(column in meta for _, meta in rows):
         raise LabelsError(f"no row of the table of labels has a value in column {column!r}")
     return _labels(rows, column, unlabelled)
+
+
+def _match(table: MetadataTable, path: PurePosixPath) -> dict[str, Any]:
+    """The row of a picture: a gallery knows no root, so that each of its folders may be the one meant."""
+    rows = (table.match(Path(root), path.relative_to(root)) for root in reversed(path.parents))
+    return next((row for row in rows if row), {})
 
 
 def _labels(
