@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from harness import Target, arguments, write
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from grainhash.classify import Linear, Vote, calibration_error
 from grainhash.clusters import k_majority
@@ -37,7 +38,7 @@ from grainhash.index.checks import thread_count
 ISSUE = "groups"
 CIFAR10 = Path(__file__).parents[2] / "shared" / "data" / "cifar10.parquet"
 N_CODES, N_GROUPS, N_BITS = 1_000_000, 1_000, 128
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = (0, 1, 2)
 STARTS = 10
 NEIGHBOURS = 20
 LABELLED = (50, 200, 1000)
@@ -163,6 +164,7 @@ def cifar10_figures(quick: bool) -> dict[str, Any] | None:
     features, classes, sizes = cifar10(quick)
     learned, voters = sizes[0], sizes[0] + sizes[1]
     projections, seconds = project(features, classes, learned, quick)
+    print(f"cifar10: learned in {seconds:.1f} s", flush=True)
     codes = pack(projections)
     rows: dict[str, Floats] = {"projections": projections, "features": features}
 
@@ -243,7 +245,8 @@ def nmi_of_floats(floats: Floats, classes: NDArray[np.int64], seed: int) -> floa
     from sklearn.cluster import KMeans
     from sklearn.metrics import normalized_mutual_info_score
 
-    labels = KMeans(10, n_init=STARTS, random_state=seed).fit_predict(floats)
+    with threadpool_limits(1):  # threads that wait for each other take longer where others work too
+        labels = KMeans(10, n_init=STARTS, random_state=seed).fit_predict(floats)
     return float(normalized_mutual_info_score(classes, labels))
 
 

@@ -175,11 +175,8 @@ def test_a_held_out_part_judges(sorted_a_little: Gallery) -> None:
 
 def test_labels_come_from_a_table_too(sorted_a_little: Gallery, tmp_path: Path) -> None:
     table = tmp_path / "labels.csv"
-    rows = [f"/nowhere/{i}.jpg,{'abcd'[i % 4]}" for i in range(20)] + [
-        "21.jpg,b",
-        "nowhere/22.jpg,c",
-        "gone.jpg,a",
-    ]
+    rows = [f"/nowhere/{i}.jpg,{'abcd'[i % 4]}" for i in range(20)]
+    rows += ["21.jpg,b", "nowhere/22.jpg,c", "gone.jpg,a"]
     table.write_text("path,class\n" + "\n".join(rows))
     found = sorted_a_little.classify(label="class", table=read_table(table))
     assert found.n_labelled == 22

@@ -30,7 +30,7 @@ def labels_by_key(
 def labels_by_table(
     pictures: Iterable[PictureRow], table: MetadataTable, column: str, unlabelled: Collection[str] = ()
 ) -> dict[int, str]:
-    """Labels by id of the pictures that a table names, by absolute path, path beside it, or the end of a path.
+    """Labels by id of the pictures that a table names, by absolute path, path beside it, or the end of one.
 
     Raises:
         LabelsError: no picture is in the table, or none of its rows has the column.
