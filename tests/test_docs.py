@@ -337,6 +337,22 @@ def test_the_page_on_parts_runs(demo: Path):
     assert (demo / "why.html").stat().st_size > 10_000
 
 
+def test_the_page_on_groups_runs(demo: Path):
+    """Its commands and its Python, in the folder that `make demo` leaves."""
+    ((_, notes),) = [block for block in _blocks(_read("README.md")) if block[0] == "csv"]
+    (demo / "notes.csv").write_text(notes, encoding="utf-8")
+    text = _read("docs/groups.md")
+    commands = [command for command, _ in _commands(text)]
+    assert len(commands) > 5
+    for command in commands:
+        _run(["-m", "grainhash", *shlex.split(command, comments=True)[1:]], demo)
+    (code,) = [content for language, content in _blocks(text) if language == "python"]
+    shown = _run(["-c", code], demo).stdout.splitlines()
+    assert [line.partition(" pictures around ")[1] for line in shown[:4]] == [" pictures around "] * 4
+    assert len(shown) == 6
+    assert (demo / "groups.html").stat().st_size > 10_000
+
+
 def test_the_page_on_the_service_runs(demo: Path):
     page = _read("docs/service.md")
     written, token = "http://127.0.0.1:8000", "a-token-for-writing"

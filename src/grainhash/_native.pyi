@@ -114,3 +114,23 @@ def asymmetric(
         TypeError: an array of another dtype, number of dimensions or layout.
         ValueError: shapes that do not fit, weights outside 0 to 2**20, or a position that no item has.
     """
+
+def nearest_centres(
+    codes: NDArray[uint8], centres: NDArray[uint8], n_threads: int
+) -> tuple[NDArray[int32], NDArray[int32]]:
+    """Find the nearest centre of each code; the same contract as in `reference`.
+
+    Raises:
+        TypeError: an array of another dtype, number of dimensions or layout.
+        ValueError: no centre, or centres of another width than the codes.
+    """
+
+def count_bits(
+    codes: NDArray[uint8], labels: NDArray[int32], n_groups: int, n_threads: int
+) -> NDArray[int64]:
+    """Count the ones of each bit in each group; the same contract as in `reference`.
+
+    Raises:
+        TypeError: an array of another dtype, number of dimensions or layout.
+        ValueError: labels that do not fit the codes or the number of groups.
+    """

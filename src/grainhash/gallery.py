@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,15 @@ from typing import Any, get_args
 import numpy as np
 
 from grainhash.chance import score_of
+from grainhash.classify import (
+    Classification,
+    ClassifyMethod,
+    ClassifySettings,
+    classify,
+    labels_by_key,
+    labels_by_table,
+)
+from grainhash.clusters import Clustering, ClusterMethod, ClusterSettings, cluster
 from grainhash.codecache import CodeCache
 from grainhash.encoder.encoder import Asked, Encoder
 from grainhash.encoder.granules import as_boxes
@@ -21,6 +30,7 @@ from grainhash.errors import (
     GalleryFormatError,
     GalleryWriteError,
     InputError,
+    MetadataError,
     PictureChanged,
 )
 from grainhash.explain import Explanation, explain
@@ -46,7 +56,7 @@ from grainhash.types import (
     silent,
 )
 from grainhash.verification import points_of_hit, verified
-from grainhash.where import compile_where
+from grainhash.where import BUILT_IN, compile_where
 
 MAX_K = 1_000_000
 
@@ -567,6 +577,140 @@ class Gallery:
             height=row.height,
             meta=row.meta,
         )
+
+    # All pictures at once
+
+    def cluster(
+        self,
+        *,
+        k: int | None = None,
+        method: ClusterMethod = "majority",
+        min_size: int = 5,
+        seed: int = 0,
+        restarts: int = 4,
+        with_map: bool = False,
+        where: str | None = None,
+        store: str | None = None,
+        replace: bool = False,
+        progress: Callable[[Progress], None] = silent,
+    ) -> Clustering:
+        """Group the pictures by the codes of their wholes. No picture is read again.
+
+        Args:
+            k: how many groups by majority; by default as many as have the best silhouette.
+            method: `"majority"` for groups around centres (k-means of bits); `"density"` for groups where
+                codes lie densely, as many as there are, with the other pictures in none.
+            min_size: pictures of the smallest dense group.
+            seed: of all that is random; with the same the groups are the same on any number of cores.
+            restarts: how often groups are sought from other first centres; the best are kept.
+            with_map: find each picture a place in the plane too, near to those that it is like.
+            where: a filter on metadata: only the pictures that pass it.
+            store: a metadata key to keep the number of each picture's group under; one in none loses it.
+            replace: whether that key may be there already.
+            progress: called after each stage.
+
+        Raises:
+            WhereError: the filter does not parse.
+            InputError: no pictures, more groups asked for than pictures, or a value that makes no sense.
+            MetadataError: a key that may not be stored, or is there already. Nothing was changed.
+            MissingExtra: density or a map without scikit-learn.
+            GalleryWriteError: the groups could not be stored. Nothing was changed.
+        """
+        settings = ClusterSettings(
+            k=k, method=method, min_size=min_size, seed=seed, restarts=restarts, with_map=with_map
+        )
+        self._check_key(store, replace)
+        pictures, codes = self._wholes(where)
+        found = cluster(pictures, codes, settings, where=where, leave_out=store, progress=progress)
+        if store is not None:
+            values: dict[int, dict[str, Any]] = {member.id: {} for member in found.alone}
+            values |= {member.id: {store: group.number} for group in found.groups for member in group.members}
+            self._store.merge_meta(values, drop=[store], new=[] if replace else [store])
+        return found
+
+    def classify(
+        self,
+        *,
+        label: str = "label",
+        table: MetadataTable | None = None,
+        unlabelled: Collection[str] = (),
+        method: ClassifyMethod = "vote",
+        held_out: float = 0.0,
+        min_confidence: float = 0.0,
+        radius: int | None = None,
+        seed: int = 0,
+        where: str | None = None,
+        store: str | None = None,
+        replace: bool = False,
+    ) -> Classification:
+        """Label the pictures that have no label like those that have one, by the codes of their wholes.
+
+        Args:
+            label: the metadata key, or the column of the table, that says what a picture shows.
+            table: paths and labels, instead of the gallery's metadata; see `grainhash.metadata.read_table`.
+            unlabelled: values that are no label, such as the name of a folder yet to be sorted.
+            method: `"vote"` of the nearest labelled pictures, or `"linear"` for weights of bits.
+            held_out: share of each class to judge by instead of by leaving out each picture in turn.
+            min_confidence: less is none of these.
+            radius: bits from all labelled pictures beyond which one is none of these; chosen by default.
+            seed: of what is held out.
+            where: a filter on metadata: only the pictures that pass it, with a label or without.
+            store: a metadata key to keep labels under, and the confidence of each under this key and
+                `_confidence`. A picture that has a label keeps it, with confidence 1; one that is none of
+                these has neither.
+            replace: whether these keys may be there already.
+
+        Raises:
+            WhereError: the filter does not parse.
+            LabelsError: too few labels to learn from or to judge by, or what is no label.
+            MetadataError: a key that may not be stored, or is there already. Nothing was changed.
+            InputError: a value that makes no sense.
+            GalleryWriteError: the labels could not be stored. Nothing was changed.
+        """
+        settings = ClassifySettings(method, held_out, min_confidence, radius, seed)
+        keys = [] if store is None else [store, f"{store}_confidence"]
+        if table is None and label in keys:
+            raise InputError(f"store {store!r}: labels are learned from {label!r}; store under another key")
+        for key in keys:
+            self._check_key(key, replace)
+        pictures, codes = self._wholes(where)
+        if table is None:
+            given = labels_by_key(pictures, label, unlabelled)
+        else:
+            given = labels_by_table(pictures, table, label, unlabelled)
+        unmatched = [] if table is None else table.unmatched()
+        found = classify(pictures, codes, given, settings, where=where, unmatched=unmatched)
+        if store is not None:
+            answers = [(id, name, 1.0) for id, name in given.items()]
+            answers += [(seen.id, seen.label, seen.confidence) for seen in found.predictions if seen.label]
+            values: dict[int, dict[str, Any]] = {seen.id: {} for seen in found.predictions}
+            values |= {id: dict(zip(keys, (name, sure), strict=True)) for id, name, sure in answers}
+            self._store.merge_meta(values, drop=keys, new=[] if replace else keys)
+        return found
+
+    def _wholes(self, where: str | None) -> tuple[list[PictureRow], Codes]:
+        """The pictures that pass a filter, by id, and the codes of their wholes, at one moment."""
+        condition = None if where is None else compile_where(where)
+        with self._codes.current() as (wholes, _), self._store.reading():
+            ids = wholes.ids
+            if condition is not None:
+                ids = np.intersect1d(ids, self._store.ids_where(condition), assume_unique=True)
+            rows = self._store.pictures(ids.tolist())
+            ids = np.array([row.id for row in rows], np.int64)  # one may be gone since the codes were read
+            return rows, wholes.member_codes(ids, np.zeros(len(ids), np.int64))
+
+    def _check_key(self, key: str | None, replace: bool) -> None:
+        """Say before the work that a key may not be stored, not after."""
+        if key is None:
+            return
+        if not key or key in BUILT_IN:
+            raise MetadataError(f"key {key!r}: every picture has a field of that name; choose another")
+        check_metadata({key: 0}, "store")
+        if not replace and key in {known for known, _ in self._store.meta_keys()}:
+            raise MetadataError(
+                f"pictures of the gallery have {key!r} already; choose another key, or say that it may be "
+                "replaced (--replace)"
+            )
 
     def browse(self, *, after: int = 0, limit: int = 100, where: str | None = None) -> list[PictureRow]:
         """The next pictures in ascending order of id, without any query.

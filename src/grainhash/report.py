@@ -376,7 +376,7 @@ def html_page(
         expectations = [None] * len(answers)
     if len(expectations) != len(answers):
         raise InputError(f"{len(expectations)} expectations for {len(answers)} answers; give one for each")
-    load = cache(_page_thumbnail)  # a picture is often in several answers
+    load = cache(page_thumbnail)  # a picture is often in several answers
     sections = [
         _section(number, answer, right, load(answer.query), [load(hit.uri) for hit in answer.hits])
         for number, (answer, right) in enumerate(zip(answers, expectations, strict=True), 1)
@@ -464,7 +464,8 @@ def _section(
     )
 
 
-def _page_thumbnail(uri: str) -> _Thumbnail:
+def page_thumbnail(uri: str) -> _Thumbnail:
+    """A picture for a page, or why there is none."""
     from grainhash.images import encode_jpeg
 
     rgb = _thumbnail(uri, PAGE_THUMBNAIL)

@@ -26,7 +26,13 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from grainhash.errors import EncoderMismatch, GalleryFormatError, GalleryNotFound, GalleryWriteError
+from grainhash.errors import (
+    EncoderMismatch,
+    GalleryFormatError,
+    GalleryNotFound,
+    GalleryWriteError,
+    MetadataError,
+)
 from grainhash.metadata import FILE_KEYS
 from grainhash.types import BOX_STEPS, Box, File, PictureCodes
 from grainhash.where import Where
@@ -383,6 +389,39 @@ class Store:
                 "UPDATE pictures SET meta = ? WHERE id = ?",
                 [(_json(meta), id) for id, meta in metas.items()],
             )
+
+    def merge_meta(
+        self, values: Mapping[int, Mapping[str, Any]], *, drop: Iterable[str] = (), new: Iterable[str] = ()
+    ) -> int:
+        """Set some keys of the metadata of pictures, and leave all others as they are, in one transaction.
+
+        Args:
+            values: by id; a picture that is gone is left out.
+            drop: keys that are taken away from each of these pictures before its own are set.
+            new: keys that no picture of the gallery may have yet.
+
+        Returns:
+            How many of the pictures were there.
+
+        Raises:
+            MetadataError: a picture has one of the keys that are to be new. Nothing was changed.
+            GalleryWriteError: it could not be written. Nothing was changed.
+        """
+        dropped = set(drop)
+        with self.writing() as db:
+            if taken := set(new) & {key for key, _ in self.meta_keys()}:
+                raise MetadataError(
+                    f"pictures of the gallery have {min(taken)!r} already; choose another key, or say that "
+                    "it may be replaced (--replace)"
+                )
+            n = 0
+            for id, own in values.items():
+                row = db.execute("SELECT meta FROM pictures WHERE id = ?", (id,)).fetchone()
+                if row is not None:
+                    kept = {key: value for key, value in json.loads(row[0]).items() if key not in dropped}
+                    db.execute("UPDATE pictures SET meta = ? WHERE id = ?", (_json(kept | dict(own)), id))
+                    n += 1
+            return n
 
     def note_skipped(self, reasons: Mapping[str, str]) -> None:
         """Remember why files could not be indexed; a file that is added later is forgotten here."""

@@ -94,4 +94,5 @@ NB_MODULE(_native, module) {
   module.def("kernel", [] { return std::string(kernels().name); });
   module.def("use_kernel", &use_kernel, nb::arg("name"));
   bind_multi_index(module);
+  bind_groups(module);
 }

@@ -6,5 +6,6 @@
 namespace grainhash {
 
 void bind_multi_index(nanobind::module_& module);  // and the asymmetric order
+void bind_groups(nanobind::module_& module);
 
 }  // namespace grainhash

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from grainhash.cli import advise, evaluate, explain, export, galleries, serve, train
+from grainhash.cli import advise, evaluate, explain, export, galleries, groups, serve, train
 
 app = typer.Typer(
     name="grainhash",
@@ -50,6 +50,8 @@ for _verb in (
     galleries.search,
     explain.explain,
     galleries.info,
+    groups.cluster,
+    groups.classify,
     serve.serve,
     evaluate.evaluate,
     train.train,

@@ -10,6 +10,7 @@ _NATIVE = find_spec("grainhash._native") is not None
 if _NATIVE:
     from grainhash._native import (
         asymmetric,
+        count_bits,
         find,
         kernel,
         kernels,
@@ -18,12 +19,14 @@ if _NATIVE:
         multi_index_cost,
         multi_index_knn,
         multi_index_range,
+        nearest_centres,
         range_search,
         use_kernel,
     )
 else:
     from grainhash.index.reference import (
         asymmetric,
+        count_bits,
         find,
         kernel,
         kernels,
@@ -32,12 +35,14 @@ else:
         multi_index_cost,
         multi_index_knn,
         multi_index_range,
+        nearest_centres,
         range_search,
         use_kernel,
     )
 
 __all__ = [
     "asymmetric",
+    "count_bits",
     "find",
     "has_native",
     "kernel",
@@ -47,6 +52,7 @@ __all__ = [
     "multi_index_cost",
     "multi_index_knn",
     "multi_index_range",
+    "nearest_centres",
     "range_search",
     "use_kernel",
 ]

@@ -250,6 +250,54 @@ def multi_index_cost(lookups: float, candidates: float, reads: float = 0.0) -> f
     return 2000.0 + 26.0 * lookups + 4.0 * candidates + 14.0 * reads
 
 
+def nearest_centres(
+    codes: Codes, centres: Codes, n_threads: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Find the nearest centre of each code, the first of equals.
+
+    Args:
+        codes: `(n, n_bytes)`.
+        centres: `(n_groups, n_bytes)`, at least one.
+        n_threads: not used here.
+
+    Returns:
+        Positions of the centres and distances in bits, `(n,)` each.
+
+    Raises:
+        ValueError: no centre, or centres of another width than the codes.
+    """
+    if not len(centres) or centres.shape[1] != codes.shape[1]:
+        raise ValueError("there must be at least one centre, as wide as the codes")
+    labels, distances = np.zeros(len(codes), np.int32), np.empty(len(codes), np.int32)
+    for i, code in enumerate(codes):
+        of_code = hamming(code[np.newaxis], centres)[0]
+        labels[i] = of_code.argmin()
+        distances[i] = of_code[labels[i]]
+    return labels, distances
+
+
+def count_bits(codes: Codes, labels: NDArray[np.int32], n_groups: int, n_threads: int) -> NDArray[np.int64]:
+    """Count how many codes of each group have each bit.
+
+    Args:
+        codes: `(n, n_bytes)`.
+        labels: `(n,)`, the group of each code, below `n_groups`; a negative one is none.
+        n_groups: at least 1.
+        n_threads: not used here.
+
+    Returns:
+        `(n_groups, n_bits)`.
+
+    Raises:
+        ValueError: labels that do not fit the codes or the number of groups.
+    """
+    if len(labels) != len(codes) or n_groups < 1 or labels.max(initial=-1) >= n_groups:
+        raise ValueError("labels must have one entry a code, below the number of groups")
+    ones = np.zeros((n_groups, codes.shape[1] * 8), np.int64)
+    np.add.at(ones, labels[labels >= 0], np.unpackbits(codes[labels >= 0], axis=1))
+    return ones
+
+
 def best_of_groups(
     distances: NDArray[np.int32], offsets: NDArray[np.int64]
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

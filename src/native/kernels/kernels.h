@@ -58,6 +58,10 @@ struct Kernels {
   void (*distances_at)(const std::uint8_t* query, const Rows& rows, const std::uint32_t* positions, std::size_t n,
                        std::int32_t* out);
 
+  // Of each code the nearest of `n_centres >= 1` codes that lie without gaps, the first of equals, and how far.
+  void (*nearest)(const Rows& rows, const std::uint8_t* centres, std::size_t n_centres, std::int32_t* labels,
+                  std::int32_t* out);
+
   // Of `n` entries of a multi-index, each a tag in the upper 32 bits and a position in the lower, writes the
   // positions of those whose tags differ from `tag` in at most `most` bits, and returns how many there are.
   std::size_t (*near_tags)(const std::uint64_t* entries, std::size_t n, std::uint32_t tag, std::uint32_t most,

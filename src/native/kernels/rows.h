@@ -110,6 +110,30 @@ void distances_at(const std::uint8_t* query, const Rows& rows, const std::uint32
   with_width(rows.n_bytes, [&](auto width) { distances_at_of<width>(query, rows, positions, n, out); });
 }
 
+template <std::size_t kBytes>
+void nearest_of(const Rows& rows, const std::uint8_t* centres, std::size_t n_centres, std::int32_t* labels,
+                std::int32_t* out) {
+  const std::size_t width = kBytes ? kBytes : rows.n_bytes;
+  const std::uint8_t* code = rows.codes;
+  for (std::size_t i = 0; i < rows.n; ++i, code += rows.stride) {
+    auto nearest = static_cast<std::int32_t>(rows.n_bytes * 8 + 1);
+    std::int32_t label = 0;
+    const std::uint8_t* centre = centres;
+    for (std::size_t c = 0; c < n_centres; ++c, centre += width) {
+      const std::int32_t distance = distance_of<kBytes>(code, centre, width);
+      label = distance < nearest ? static_cast<std::int32_t>(c) : label;
+      nearest = distance < nearest ? distance : nearest;
+    }
+    labels[i] = label;
+    out[i] = nearest;
+  }
+}
+
+void nearest(const Rows& rows, const std::uint8_t* centres, std::size_t n_centres, std::int32_t* labels,
+             std::int32_t* out) {
+  with_width(rows.n_bytes, [&](auto width) { nearest_of<width>(rows, centres, n_centres, labels, out); });
+}
+
 std::size_t near_tags(const std::uint64_t* entries, std::size_t n, std::uint32_t tag, std::uint32_t most,
                       std::uint32_t* out) {
   std::size_t n_near = 0;
