@@ -98,9 +98,10 @@ function open(at) {
 
 async function onRemoved(picture) {
   byId("wall").querySelector(`[data-id="${picture.id}"]`)?.remove();
+  const kept = where; // the filter stays as it is
   await hooks.onChanged();
+  where = kept;
   forget();
-  where = where ?? "";
   await load();
 }
 
