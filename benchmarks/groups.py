@@ -10,9 +10,9 @@
   nested bits with their labels, these and 5,000 others vote, 5,000 test pictures ask. Normalised mutual
   information (by the arithmetic mean of the entropies) of 10 groups of the test pictures with their classes,
   mean over seeds: k-majority on codes; scikit-learn's k-means on the floats whose signs are the codes, as
-  they are and scaled to length 1, and on the features; the best of ten starts each. Accuracy of the plain vote of
-  the 20 nearest by the same, of floats by cosine. Then what `classify` makes of a few labels: accuracy and
-  expected calibration error on the test pictures.
+  they are and scaled to length 1, and on the features; the best of ten starts each. Accuracy of the plain
+  vote of the 20 nearest by the same, of floats by cosine. Then what `classify` makes of a few labels:
+  accuracy and expected calibration error on the test pictures.
 
 The features are kept in the user's cache; the first run computes them in about two minutes on two cores. The
 pictures are not part of this repository: without them the second part is not measured.
