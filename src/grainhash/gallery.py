@@ -11,7 +11,9 @@ from time import perf_counter
 from typing import Any, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
+from grainhash import duplicates
 from grainhash.chance import score_of
 from grainhash.classify import (
     Classification,
@@ -23,6 +25,7 @@ from grainhash.classify import (
 )
 from grainhash.clusters import Clustering, ClusterMethod, ClusterSettings, cluster
 from grainhash.codecache import CodeCache
+from grainhash.duplicates import Acted, Duplicates, Leaks
 from grainhash.encoder.encoder import Asked, Encoder
 from grainhash.encoder.granules import as_boxes
 from grainhash.errors import (
@@ -687,6 +690,93 @@ class Gallery:
             values |= {id: dict(zip(keys, (name, sure), strict=True)) for id, name, sure in answers}
             self._store.merge_meta(values, drop=keys, new=[] if replace else keys)
         return found
+
+    def duplicates(
+        self, *, radius: int | None = None, parts: bool = False, where: str | None = None
+    ) -> Duplicates:
+        """Find copies of pictures, and say which of each to keep. No picture is read again.
+
+        Args:
+            radius: bits within which codes are of copies; chosen by default. With 0 only files with the same
+                bytes are copies.
+            parts: find pictures that lie inside others too.
+            where: a filter on metadata: only the pictures that pass it.
+
+        Raises:
+            WhereError: the filter does not parse.
+            InputError: no pictures, or a radius that is none or far too large.
+        """
+        pictures, codes = self._wholes(where)
+        found = duplicates.find_copies(pictures, codes, radius, where=where)
+        if not parts or not found.radius:
+            return found
+        started = perf_counter()
+        places = {row.id: place for place, row in enumerate(pictures)}
+        regions, owners, boxes = self._regions(places)
+        apart = {
+            (min(one, other), max(one, other))
+            for group in found.groups
+            for members in [[places[each.id] for each in (group.keep, *group.copies)]]
+            for one in members
+            for other in members
+        }
+        inside = duplicates.find_inside(pictures, codes, regions, owners, boxes, found.radius, apart=apart)
+        return replace(found, inside=inside, seconds=found.seconds + perf_counter() - started)
+
+    def leaks(self, other: Gallery, *, radius: int | None = None, where: str | None = None) -> Leaks:
+        """Find the pictures that another gallery has too, such as one to train on and one to test on.
+
+        Args:
+            other: a gallery of the same encoder.
+            radius: see `duplicates`.
+            where: a filter on the metadata of both.
+
+        Raises:
+            EncoderMismatch: the other gallery has codes of another encoder.
+            InputError: no pictures, or a radius that is none or far too large.
+        """
+        self._follow_encoder()
+        other._store.check_encoder(self._encoder.fingerprint)
+        return duplicates.find_leaks(*self._wholes(where), *other._wholes(where), radius)
+
+    def move_copies(self, found: Duplicates, folder: Path | str) -> Acted:
+        """Move the files of copies into a folder, and take them out of the gallery.
+
+        A copy stays if its file or that of the picture to keep is no longer what was indexed. Moves are noted
+        in the folder; `grainhash.duplicates.undo` takes them back.
+
+        Raises:
+            GalleryWriteError: the folder cannot be written. Nothing was moved.
+        """
+        return self._without(duplicates.move(found, absolute(folder), self._hashes(found)))
+
+    def delete_copies(self, found: Duplicates) -> Acted:
+        """Delete the files of copies for good, and take them out of the gallery; see `move_copies`."""
+        return self._without(duplicates.delete(found, self._hashes(found)))
+
+    def _hashes(self, found: Duplicates) -> dict[int, str]:
+        ids = [copy.id for group in found.groups for copy in (group.keep, *group.copies)]
+        known = {row.id: row.sha256 for row in self._store.pictures(ids)}
+        return {id: known.get(id, "") for id in ids}  # one that is gone is like no file
+
+    def _without(self, acted: Acted) -> Acted:
+        self._store.remove(sorted(copy.id for copy, _ in acted.done))
+        return acted
+
+    def _regions(self, places: Mapping[int, int]) -> tuple[Codes, NDArray[np.int64], list[Box]]:
+        """The regions of some pictures: codes, the place of the picture of each, and boxes."""
+        codes: list[Codes] = [np.empty((0, self._encoder.n_bits // 8), np.uint8)]
+        owners: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+        boxes: list[Box] = []
+        with self._store.reading():
+            for batch in self._store.codes_after(0):
+                for number, id in enumerate(batch.ids.tolist()):
+                    if id in places:
+                        own = batch.regions[batch.offsets[number] : batch.offsets[number + 1]]
+                        codes.append(own)
+                        owners.append(np.full(len(own), places[id]))
+                        boxes += as_boxes(self._store.boxes([id])[0])
+        return np.concatenate(codes), np.concatenate(owners), boxes
 
     def _wholes(self, where: str | None) -> tuple[list[PictureRow], Codes]:
         """The pictures that pass a filter, by id, and the codes of their wholes, at one moment."""

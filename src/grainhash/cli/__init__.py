@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from grainhash.cli import advise, evaluate, explain, export, galleries, groups, serve, train
+from grainhash.cli import advise, duplicates, evaluate, explain, export, galleries, groups, serve, train
 
 app = typer.Typer(
     name="grainhash",
@@ -50,6 +50,7 @@ for _verb in (
     galleries.search,
     explain.explain,
     galleries.info,
+    duplicates.duplicates,
     groups.cluster,
     groups.classify,
     serve.serve,

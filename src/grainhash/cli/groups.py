@@ -166,7 +166,7 @@ def classify(
     csv: CsvOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Label all pictures like the few that have a label, by their codes.
+    """Label all pictures like the few that have a label.
 
     Each label comes with a confidence; a picture too far from all labelled ones is none of these. Judged on
     labelled pictures that were not learned from.

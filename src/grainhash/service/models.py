@@ -18,7 +18,7 @@ Corners = Annotated[list[float], Field(min_length=4, max_length=4, examples=[[0.
 """A box: left, top, right and bottom as fractions of the upright picture."""
 
 
-_META = {"label": "cat", "taken_at": "2024-05-01T09:30:00"}
+_META = {"label": "cat", "taken": "2024-05-01T09:30:00"}
 _PICTURE = {
     "id": 7,
     "name": "cat.jpg",

@@ -1,0 +1,26 @@
+"""Copies of pictures: exact and near ones, pictures inside others, and what two sets share."""
+
+from grainhash.duplicates.act import Acted, delete, move, undo
+from grainhash.duplicates.pairs import Pairs, pairs_between, pairs_within
+from grainhash.duplicates.result import Copy, CopyGroup, Duplicates, Inside, Leak, Leaks
+from grainhash.duplicates.run import default_radius, find_copies, find_inside, find_leaks
+
+__all__ = [
+    "Acted",
+    "Copy",
+    "CopyGroup",
+    "Duplicates",
+    "Inside",
+    "Leak",
+    "Leaks",
+    "Pairs",
+    "default_radius",
+    "delete",
+    "find_copies",
+    "find_inside",
+    "find_leaks",
+    "move",
+    "pairs_between",
+    "pairs_within",
+    "undo",
+]

@@ -1,0 +1,242 @@
+"""Copies among pictures by the codes of their wholes: groups, and which of each to keep.
+
+Linked pictures need not be copies: A may be near to B and B to C, but A far from C. So a group is not all
+that is linked. The best picture of those linked is kept with all that are within the radius of *it*; of the
+others again the best, and so on. What is suggested to be removed is always near to the very picture that
+stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grainhash.duplicates.pairs import Pairs, pairs_between, pairs_within
+from grainhash.duplicates.result import Copy, CopyGroup, Duplicates, Inside, Leak, Leaks
+from grainhash.errors import InputError
+from grainhash.store import PictureRow
+from grainhash.types import Box, Codes
+
+NEAR = 0.14
+"""The radius by default, as a share of the bits: tuned on altered photographs of our own."""
+
+TAKEN = "taken"
+"""The metadata key of when a picture was taken, as indexing reads it from EXIF."""
+
+
+def default_radius(n_bits: int) -> int:
+    """Bits within which pictures count as copies."""
+    return int(NEAR * n_bits)
+
+
+def find_copies(
+    pictures: Sequence[PictureRow],
+    codes: Codes,
+    radius: int | None = None,
+    *,
+    where: str | None = None,
+    n_threads: int | None = None,
+) -> Duplicates:
+    """Groups of pictures that are copies of one another.
+
+    Args:
+        pictures: in ascending order of id.
+        codes: of their wholes, `(n, n_bytes)`.
+        radius: in bits; `default_radius` by default. With 0 only files with the same bytes are copies.
+        where: the filter that chose the pictures.
+        n_threads: the answer is the same for any.
+
+    Raises:
+        InputError: no pictures, or a radius that is none or far too large.
+    """
+    started = perf_counter()
+    radius = _checked(pictures, codes, radius)
+    keys = codes if radius else _contents(pictures)
+    unique, of_picture = np.unique(keys, axis=0, return_inverse=True)
+    pairs = pairs_within(unique, radius, n_threads=n_threads) if radius else Pairs.sorted([])
+    groups = list(_groups(pictures, of_picture.ravel(), len(unique), pairs))
+    n_bits = 8 * codes.shape[1]
+    return Duplicates(len(pictures), n_bits, radius, groups, where=where, seconds=perf_counter() - started)
+
+
+def find_inside(
+    pictures: Sequence[PictureRow],
+    codes: Codes,
+    regions: Codes,
+    owners: NDArray[np.int64],
+    boxes: Sequence[Box],
+    radius: int,
+    *,
+    apart: set[tuple[int, int]],
+    n_threads: int | None = None,
+) -> list[Inside]:
+    """Pictures that are found in a part of another: whole codes near to codes of regions.
+
+    Args:
+        pictures: whose wholes.
+        codes: of those, `(n, n_bytes)`.
+        regions: codes `(n_regions, n_bytes)`.
+        owners: the picture of each region, as a place among `pictures`.
+        boxes: of the regions.
+        radius: in bits.
+        apart: places `(first, second)` in ascending order of pictures that are copies as wholes already.
+        n_threads: the answer is the same for any.
+    """
+    if not len(regions):
+        return []
+    unique, of_region = np.unique(regions, axis=0, return_inverse=True)
+    pairs = pairs_between(codes, unique, radius, n_threads=n_threads)
+    by_code = np.argsort(of_region.ravel(), kind="stable")
+    starts = np.searchsorted(of_region.ravel()[by_code], np.arange(len(unique) + 1))
+    best: dict[tuple[int, int], tuple[int, int]] = {}
+    for place, code, distance in zip(
+        pairs.first.tolist(), pairs.second.tolist(), pairs.distances.tolist(), strict=True
+    ):
+        for region in by_code[starts[code] : starts[code + 1]].tolist():
+            owner = int(owners[region])
+            if owner != place and (min(place, owner), max(place, owner)) not in apart:
+                best[place, owner] = min(best.get((place, owner), (distance, region)), (distance, region))
+    found = [
+        Inside(
+            pictures[place].id,
+            pictures[place].uri,
+            pictures[owner].id,
+            pictures[owner].uri,
+            boxes[region],
+            distance,
+        )
+        for (place, owner), (distance, region) in best.items()
+    ]
+    return sorted(found, key=lambda each: (each.distance, each.id, each.of_id))
+
+
+def find_leaks(
+    pictures: Sequence[PictureRow],
+    codes: Codes,
+    others: Sequence[PictureRow],
+    other_codes: Codes,
+    radius: int | None = None,
+    *,
+    n_threads: int | None = None,
+) -> Leaks:
+    """Pictures that are in two sets, such as one to train on and one to test on.
+
+    The arguments and errors are those of `find_copies`.
+    """
+    started = perf_counter()
+    radius = _checked(pictures, codes, radius)
+    if not others:
+        raise InputError("the other gallery has no pictures")
+    unique, of_other = np.unique(other_codes, axis=0, return_inverse=True)
+    pairs = pairs_between(codes, unique, radius, n_threads=n_threads)
+    by_code = np.argsort(of_other.ravel(), kind="stable")
+    starts = np.searchsorted(of_other.ravel()[by_code], np.arange(len(unique) + 1))
+    leaks = []
+    for place, code, distance in zip(
+        pairs.first.tolist(), pairs.second.tolist(), pairs.distances.tolist(), strict=True
+    ):
+        own = pictures[place]
+        for number in by_code[starts[code] : starts[code + 1]].tolist():
+            other = others[number]
+            is_exact = own.sha256 == other.sha256
+            if radius or is_exact:
+                leaks.append(Leak(own.id, own.uri, other.id, other.uri, distance, is_exact))
+    leaks.sort(key=lambda leak: (not leak.is_exact, leak.distance, leak.id, leak.other_id))
+    n_bits = 8 * codes.shape[1]
+    return Leaks(len(pictures), len(others), n_bits, radius, leaks, perf_counter() - started)
+
+
+def _checked(pictures: Sequence[PictureRow], codes: Codes, radius: int | None) -> int:
+    if not pictures:
+        raise InputError("there are no pictures here to compare")
+    n_bits = 8 * codes.shape[1]
+    if radius is None:
+        return default_radius(n_bits)
+    if not 0 <= radius <= n_bits // 2:
+        raise InputError(f"{radius} bits: choose a radius from 0 to {n_bits // 2}, half of the bits")
+    return radius
+
+
+def _contents(pictures: Sequence[PictureRow]) -> Codes:
+    """The SHA-256 of each file, `(n, 32)`."""
+    return np.frombuffer(b"".join(bytes.fromhex(row.sha256) for row in pictures), np.uint8).reshape(-1, 32)
+
+
+def _groups(
+    pictures: Sequence[PictureRow], of_picture: NDArray[np.int64], n_codes: int, pairs: Pairs
+) -> Iterator[CopyGroup]:
+    neighbours, starts = _adjacent(pairs, n_codes)
+    by_code = np.argsort(of_picture, kind="stable")
+    firsts = np.searchsorted(of_picture[by_code], np.arange(n_codes + 1))
+    linked = (np.diff(firsts) > 1) | (np.diff(starts) > 0)
+    chains = _components(pairs, n_codes)
+    facts = {place: _facts(pictures[place]) for place in np.flatnonzero(linked[of_picture]).tolist()}
+
+    def worth(place: int) -> tuple[int, int, str, int]:
+        """Ascending: the largest picture, the largest file, the oldest, the first."""
+        row, (size, date) = pictures[place], facts[place]
+        return -row.width * row.height, -(size or 0), date, row.id
+
+    left, found = set(facts), []
+    for place in sorted(facts, key=worth):
+        if place not in left:
+            continue
+        left.discard(place)
+        code, keep = int(of_picture[place]), pictures[place]
+        near = slice(starts[code], starts[code + 1])
+        within = [(code, 0), *zip(neighbours[0][near].tolist(), neighbours[1][near].tolist(), strict=True)]
+        copies = []
+        for other, distance in within:
+            for copy in by_code[firsts[other] : firsts[other + 1]].tolist():
+                if copy in left:
+                    left.discard(copy)
+                    copies.append(_copy(pictures[copy], facts[copy], distance, keep))
+        if copies:
+            copies.sort(key=lambda copy: (not copy.is_exact, copy.distance, copy.id))
+            found.append((int(chains[code]), _copy(keep, facts[place], 0, keep), copies))
+    order = sorted(found, key=lambda group: (group[0], group[1].id))
+    numbers = {chain: number for number, chain in enumerate(dict.fromkeys(chain for chain, _, _ in order), 1)}
+    for number, (chain, keep_copy, copies) in enumerate(order, 1):
+        yield CopyGroup(number, numbers[chain], keep_copy, copies)
+
+
+def _adjacent(pairs: Pairs, n: int) -> tuple[tuple[NDArray[np.int64], NDArray[np.int32]], NDArray[np.int64]]:
+    """The neighbours of each code and their distances, nearest first; those of `i` begin at `starts[i]`."""
+    own = np.concatenate([pairs.first, pairs.second])
+    others = np.concatenate([pairs.second, pairs.first])
+    distances = np.concatenate([pairs.distances, pairs.distances])
+    order = np.lexsort((others, distances, own))
+    return (others[order], distances[order]), np.searchsorted(own[order], np.arange(n + 1))
+
+
+def _components(pairs: Pairs, n: int) -> NDArray[np.int64]:
+    """The least code that each is linked to, by whatever chain of pairs."""
+    roots = np.arange(n)
+    while True:
+        before = roots.copy()
+        least = np.minimum(roots[pairs.first], roots[pairs.second])
+        np.minimum.at(roots, pairs.first, least)
+        np.minimum.at(roots, pairs.second, least)
+        roots = np.minimum(roots, roots[roots])
+        if np.array_equal(roots, before):
+            return roots
+
+
+def _facts(row: PictureRow) -> tuple[int | None, str]:
+    """The size of a picture's file, and when it was taken or else added."""
+    taken = row.meta.get(TAKEN)
+    try:
+        size: int | None = Path(row.uri).stat().st_size
+    except OSError:
+        size = None
+    return size, taken if isinstance(taken, str) else row.added_at
+
+
+def _copy(row: PictureRow, facts: tuple[int | None, str], distance: int, keep: PictureRow) -> Copy:
+    size, date = facts
+    same = row.sha256 == keep.sha256
+    return Copy(row.id, row.uri, row.width, row.height, size, date, distance, same)

@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from typer.testing import CliRunner
+
+from grainhash import Gallery
+from grainhash.cli import app
+from grainhash.duplicates import default_radius, find_copies, pairs, pairs_between, pairs_within, undo
+from grainhash.errors import GalleryWriteError, InputError
+from grainhash.store import PictureRow
+
+# Pairs
+
+
+def brute_force(codes, others, radius, *, itself):
+    distances = np.bitwise_count(codes[:, None] ^ others[None]).sum(axis=2)
+    near = distances <= radius
+    first, second = np.nonzero(np.triu(near, 1) if itself else near)
+    return first.tolist(), second.tolist(), distances[first, second].tolist()
+
+
+def as_lists(found):
+    return found.first.tolist(), found.second.tolist(), found.distances.tolist()
+
+
+@given(
+    st.integers(0, 2**32),
+    st.integers(0, 60),
+    st.sampled_from([1, 2, 8, 9, 16, 33]),
+    st.integers(0, 9),
+    st.sampled_from([0.5, 0.03]),
+    st.booleans(),
+    st.sampled_from([1, 3]),
+)
+def test_pairs_are_those_of_all_distances_by_blocks_and_by_scan(
+    seed, n, n_bytes, radius, ones, by_blocks, n_threads
+):
+    radius = min(radius, 8 * n_bytes)
+    rng = np.random.default_rng(seed)
+    codes = np.unique(np.packbits(rng.random((n, 8 * n_bytes)) < ones, axis=1), axis=0)
+    others = np.unique(np.packbits(rng.random((n, 8 * n_bytes)) < ones, axis=1), axis=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pairs, "SCANNED", -1 if by_blocks else 10**9)
+        patch.setattr(pairs, "CHUNK", 7)
+        patch.setattr(pairs, "QUERIES", 13)
+        within = pairs_within(codes, radius, n_threads=n_threads)
+        between = pairs_between(codes, others, radius, n_threads=n_threads)
+    assert as_lists(within) == brute_force(codes, codes, radius, itself=True)
+    assert as_lists(between) == brute_force(codes, others, radius, itself=False)
+
+
+def test_too_many_pairs_are_an_error_not_the_end_of_memory(monkeypatch):
+    monkeypatch.setattr(pairs, "MOST", 100)
+    codes = np.arange(256, dtype=np.uint8)[:, None]
+    for scanned in (-1, 10**9):
+        monkeypatch.setattr(pairs, "SCANNED", scanned)
+        with pytest.raises(InputError, match="smaller radius"):
+            pairs_within(codes, 4)
+
+
+# Groups
+
+
+def row(id: int, *, side: int = 100, sha256: str | None = None, **meta: object) -> PictureRow:
+    added = f"2026-01-01T00:00:{id:02}"
+    return PictureRow(id, f"/none/{id}.jpg", sha256 or f"{id:064x}", side, side, added, dict(meta))
+
+
+def code(n_ones: int) -> list[int]:
+    """16 bits, of which the first are ones."""
+    return list(np.packbits(np.arange(16) < n_ones))
+
+
+def groups_of(found):
+    return [(group.chain, group.keep.id, [copy.id for copy in group.copies]) for group in found.groups]
+
+
+def test_a_chain_is_cut_where_it_leads_away_from_the_picture_to_keep():
+    rows = [row(1), row(2), row(3), row(4), row(5)]
+    codes = np.array([code(0), code(2), code(4), code(6), code(16)], np.uint8)
+    assert groups_of(find_copies(rows, codes, 2)) == [(1, 1, [2]), (1, 3, [4])]
+    best_second = [rows[0], replace(rows[1], width=500), *rows[2:]]
+    assert groups_of(find_copies(best_second, codes, 2)) == [(1, 2, [1, 3])]  # 4 is near to 3, not to 2
+
+
+def test_what_is_kept_is_the_largest_then_the_oldest_then_the_first():
+    codes = np.array([code(3)] * 3, np.uint8)
+    large = [row(1), row(2, side=200), row(3)]
+    assert groups_of(find_copies(large, codes, 1)) == [(1, 2, [1, 3])]
+    old = [row(1, taken="2020-01-01T00:00:00"), row(2), row(3, taken="2019-01-01T00:00:00")]
+    assert groups_of(find_copies(old, codes, 1)) == [(1, 3, [1, 2])]
+    assert groups_of(find_copies([row(1), row(2), row(3)], codes, 1)) == [(1, 1, [2, 3])]
+
+
+def test_with_radius_0_only_the_same_files_are_copies():
+    rows = [row(1), row(2, sha256=f"{1:064x}"), row(3)]
+    codes = np.array([code(3)] * 3, np.uint8)
+    (group,) = find_copies(rows, codes, 0).groups
+    assert [(copy.id, copy.is_exact) for copy in group.copies] == [(2, True)]
+
+
+def test_pictures_that_are_all_the_same_make_one_group():
+    n = 20_000
+    rows, codes = [row(id) for id in range(1, n + 1)], np.tile(np.array([code(5)], np.uint8), (n, 1))
+    (group,) = find_copies(rows, codes).groups
+    assert len(group.copies) == n - 1
+
+
+@pytest.mark.parametrize("radius", [-1, 9])
+def test_a_radius_that_makes_no_sense_is_refused(radius):
+    with pytest.raises(InputError, match="radius"):
+        find_copies([row(1)], np.array([code(1)], np.uint8), radius)
+
+
+# Real photographs
+
+
+@pytest.fixture
+def album(tmp_path, photographs):
+    """Photographs, one of them as the same file again, recompressed smaller, and inside a collage."""
+    folder = tmp_path / "album"
+    shutil.copytree(photographs, folder)
+    cat = folder / "animals/chelsea.png"
+    shutil.copy(cat, folder / "again.png")
+    with Image.open(cat) as picture:
+        picture.convert("RGB").resize((300, 200)).save(folder / "small.jpg", quality=60)
+    collage = Image.new("RGB", (600, 400))
+    for place, name in enumerate(
+        ("animals/chelsea.png", "things/coffee.png", "places/china.jpg", "astronomy/rocket.jpg")
+    ):
+        with Image.open(folder / name) as picture:
+            collage.paste(picture.convert("RGB").resize((300, 200)), (place % 2 * 300, place // 2 * 200))
+    collage.save(folder / "collage.png")
+    return folder
+
+
+@pytest.fixture
+def gallery(album, tmp_path):
+    with Gallery.open(tmp_path / "gallery", create=True) as opened:
+        opened.index(album)
+        yield opened
+
+
+def names(group):
+    return {Path(copy.uri).name for copy in (group.keep, *group.copies)}
+
+
+def test_copies_are_found_and_nothing_is_touched(gallery, album):
+    before = sorted(album.rglob("*"))
+    found = gallery.duplicates(parts=True)
+    assert found.radius == default_radius(256)
+    (cats,) = [group for group in found.groups if "chelsea.png" in names(group)]
+    assert names(cats) == {"chelsea.png", "again.png", "small.jpg"}
+    assert [(copy.is_exact, copy.distance > 0) for copy in cats.copies] == [(True, False), (False, True)]
+    collage = [each for each in found.inside if Path(each.of_uri).name == "collage.png"]
+    cat = next(each for each in collage if Path(each.uri).name in names(cats))
+    assert cat.box.x1 <= 0.7
+    assert cat.box.y1 <= 0.7
+    assert sorted(album.rglob("*")) == before
+    assert json.loads(json.dumps(found.to_json()))["groups"][0]["keep"]["id"] == found.groups[0].keep.id
+
+
+def test_copies_are_moved_noted_and_moved_back(gallery, album, tmp_path):
+    found = gallery.duplicates()
+    n, aside = len(gallery), tmp_path / "aside"
+    aside.mkdir()
+    taken = Path(found.copies[0].uri)
+    (aside / taken.name).write_bytes(b"mine")
+    acted = gallery.move_copies(found, aside)
+    assert not acted.left
+    assert len(gallery) == n - len(found.copies)
+    assert (aside / taken.name).read_bytes() == b"mine"
+    assert not any(Path(copy.uri).exists() for copy in found.copies)
+    assert all(moved is not None and moved.exists() for _, moved in acted.done)
+    back, left = undo(aside)
+    assert sorted(back) == sorted(Path(copy.uri) for copy in found.copies)
+    assert not left
+    assert undo(aside) == ([], [])
+    report = gallery.index(album)
+    assert report.added == len(found.copies)
+
+
+def test_what_has_changed_since_stays(gallery, tmp_path):
+    found = gallery.duplicates()
+    group = next(group for group in found.groups if len(group.copies) == 2)
+    Path(group.copies[0].uri).write_bytes(b"edited since")
+    Path(group.copies[1].uri).unlink()
+    acted = gallery.move_copies(found, tmp_path / "aside")
+    assert [why.partition(":")[0] for _, why in acted.left] == [
+        "it has changed since it was indexed",
+        "no such file or directory",
+    ]
+    assert Path(group.copies[0].uri).read_bytes() == b"edited since"
+
+
+def test_copies_stay_where_the_picture_to_keep_is_gone(gallery, tmp_path):
+    found = gallery.duplicates()
+    for group in found.groups:
+        Path(group.keep.uri).unlink()
+    n = len(gallery)
+    acted = gallery.delete_copies(found)
+    assert not acted.done
+    assert len(gallery) == n
+    assert all(Path(copy.uri).exists() for copy in found.copies)
+
+
+def test_a_folder_that_cannot_be_written_moves_nothing(gallery, tmp_path):
+    found = gallery.duplicates()
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(GalleryWriteError, match="nothing was moved"):
+        gallery.move_copies(found, tmp_path / "file" / "aside")
+    assert all(Path(copy.uri).exists() for copy in found.copies)
+
+
+def test_an_empty_gallery_is_a_clear_error(tmp_path):
+    with (
+        Gallery.open(tmp_path / "empty", create=True) as gallery,
+        pytest.raises(InputError, match="no pictures"),
+    ):
+        gallery.duplicates()
+
+
+# The command
+
+
+def run(*arguments: object, input: str | None = None):
+    return CliRunner().invoke(app, ["duplicates", *map(str, arguments)], input=input)
+
+
+def test_the_command_lists_writes_and_deletes_only_when_told(gallery, tmp_path):
+    where = ("--gallery", gallery.path)
+    page, sheet = tmp_path / "copies.html", tmp_path / "copies.csv"
+    listed = run(*where, "--html", page, "--csv", sheet)
+    assert listed.exit_code == 0, listed.output
+    assert "same file" in listed.stdout
+    assert "data:image/jpeg" in page.read_text()
+    rows = list(csv.DictReader(io.StringIO(sheet.read_text())))
+    copies = [Path(each["path"]) for each in rows if each["keep"] == "no"]
+    assert len(copies) == len(gallery.duplicates().copies)
+    assert json.loads(run(*where, "--json").stdout)["n_bits"] == 256
+    assert run(*where, "--delete", input="n\n").exit_code != 0
+    assert all(path.exists() for path in copies)
+    assert run(*where, "--delete", "--move", tmp_path / "x").exit_code == 2
+    assert run(*where, "--delete", "--yes").exit_code == 0
+    assert not any(path.exists() for path in copies)
+    assert "0 copies" in run(*where).stdout
+
+
+def test_the_command_moves_and_undoes(gallery, tmp_path):
+    where = ("--gallery", gallery.path)
+    n, aside = len(gallery), tmp_path / "aside"
+    assert run(*where, "--move", aside).exit_code == 0
+    assert len(gallery) < n
+    undone = run(*where, "--undo", aside)
+    assert undone.exit_code == 0, undone.output
+    assert len(gallery) == n
+    assert run(*where, "--undo", tmp_path).exit_code != 0
+
+
+def test_what_two_sets_share_is_listed(gallery, album, tmp_path, photographs):
+    test_set = tmp_path / "test-set"
+    test_set.mkdir()
+    with Image.open(album / "animals/chelsea.png") as picture:
+        picture.convert("RGB").resize((320, 213)).save(test_set / "cat.jpg", quality=70)
+    listed = run("--gallery", gallery.path, "--against", test_set)
+    assert listed.exit_code == 0, listed.output
+    assert "cat.jpg" in listed.stdout
+    with Gallery.open(tmp_path / "other", create=True, encoder=gallery.encoder) as other:
+        other.index(photographs)
+        leaks = gallery.leaks(other)
+        assert {Path(leak.uri).name for leak in leaks.leaks if leak.is_exact} >= {"again.png", "chelsea.png"}
+        exact = gallery.leaks(other, radius=0)
+        assert all(leak.is_exact for leak in exact.leaks)
+    assert not list(album.rglob("*.sqlite"))
