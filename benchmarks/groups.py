@@ -36,7 +36,7 @@ from grainhash.codes import pack
 from grainhash.index import kernels
 from grainhash.index.checks import thread_count
 
-ISSUE = "groups"
+ISSUE = "applications"
 CIFAR10 = Path(__file__).parents[2] / "shared" / "data" / "cifar10.parquet"
 N_CODES, N_GROUPS, N_BITS = 1_000_000, 1_000, 128
 SEEDS = (0, 1, 2)
