@@ -529,6 +529,41 @@ def test_the_gallery_is_browsed_filtered_and_searched_from(opened, server):
 # Who may.
 
 
+def test_groups_and_copies_are_shown_and_opened(opened, server, photographs, tmp_path):
+    folder = tmp_path / "with-copies"
+    shutil.copytree(photographs, folder)
+    shutil.copy(folder / "animals/chelsea.png", folder / "again.png")
+    with Gallery.open(tmp_path / "gallery", create=True) as gallery:
+        gallery.index(folder)
+    with serving(tmp_path / "gallery", "--rate", "0") as own:
+        page = opened(url=own.url)
+        page.get_by_role("link", name="Groups").click()
+        page.wait_for_selector(".sheet")
+        found = own.client.get("/api/v1/groups").json()
+        assert page.locator(".sheet").count() == len(found["groups"])
+        sync_api.expect(page.locator("#groups-map circle")).to_have_count(found["n_pictures"])
+        shot(page, "groups-light")
+        page.locator(".sheet button.picture").first.click()
+        sync_api.expect(page.locator("dialog[open]")).to_contain_text(
+            found["groups"][0]["pictures"][0]["name"]
+        )
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Copies").click()
+        sync_api.expect(page.locator("#groups-status")).to_contain_text("1 copy of 1 picture")
+        assert {each.strip() for each in page.locator(".sheet .name").all_inner_texts()} == {
+            "again.png",
+            "chelsea.png",
+        }
+        sync_api.expect(page.locator(".sheet .kept")).to_contain_text("keep")
+        assert page.url.endswith("#/groups?look=copies")
+        shot(page, "copies-light")
+        page.get_by_role("button", name="中文").click()
+        sync_api.expect(page.locator("#groups-status")).to_contain_text("1 个副本")
+        page.reload()
+        page.wait_for_selector(".sheet")
+        sync_api.expect(page.locator(".sheet .wall").first).to_contain_text("保留")
+
+
 def test_adding_and_removing_ask_for_a_token_once(indexed, opened, tmp_path, chelsea):
     copy = tmp_path / "gallery"
     shutil.copytree(indexed, copy)
@@ -611,6 +646,11 @@ def test_axe_finds_nothing_serious(opened, chelsea, scheme):
     shot(page, f"browse-{scheme}")
     page.locator("#wall button").first.click()
     found["picture"] = violations(page)
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="Groups").click()
+    page.wait_for_selector(".sheet img")
+    found["groups"] = violations(page)
+    shot(page, f"groups-{scheme}")
     assert not any(found.values()), found
 
 
@@ -720,7 +760,15 @@ def test_every_text_that_is_asked_for_exists_and_every_text_is_asked_for():
     )
     used = set(re.findall(r'"([a-z]\w*(?:\.\w+)?)"', code))
     made = {f"settings.{name}" for name in ("granularity", "k", "parts", "verify")}
-    made |= {"detail.exact", "detail.occlusion", "tab.search", "tab.browse"}
+    made |= {
+        "detail.exact",
+        "detail.occlusion",
+        "tab.search",
+        "tab.browse",
+        "tab.groups",
+        "groups.alike",
+        "groups.copies",
+    }
     assert {key for key in english if not key.endswith(".one")} - used - made == set()
     dotted = {
         word for word in used if word.split(".")[0] in {key.split(".")[0] for key in english if "." in key}

@@ -185,6 +185,27 @@ def test_shorter_codes_answer_as_the_gallery_does(server, indexed, cat):
         is_problem(server.search(cat, bits=wrong), 422)
 
 
+def test_groups_and_copies_are_those_of_the_gallery(server, indexed):
+    groups = server.client.get("/api/v1/groups", params={"k": 3, "map": True}).json()
+    with Gallery.open(indexed) as gallery:
+        found, copies = gallery.cluster(k=3), gallery.duplicates(radius=120)
+    assert [group["size"] for group in groups["groups"]] == [len(group.members) for group in found.groups]
+    first = [picture["id"] for picture in groups["groups"][0]["pictures"]]
+    assert first == [member.id for member in found.groups[0].members]
+    assert len(groups["places"]) == found.n_pictures
+    answer = server.client.get("/api/v1/duplicates", params={"radius": 120}).json()
+    assert copies.groups
+    assert [group["keep"]["id"] for group in answer["groups"]] == [group.keep.id for group in copies.groups]
+    assert [copy["distance"] for copy in answer["groups"][0]["copies"]] == [
+        copy.distance for copy in copies.groups[0].copies
+    ]
+    with Client(server.url) as client:
+        assert client.groups(k=3)["groups"] == groups["groups"]
+        assert client.duplicates(radius=120) == answer
+    is_problem(server.client.get("/api/v1/groups", params={"k": 999}), 422)
+    is_problem(server.client.get("/api/v1/groups", params={"where": "this is no filter"}), 422)
+
+
 def test_a_batch_answers_each_picture_and_says_which_cannot_be_used(server, cat):
     files = [
         ("pictures", ("cat.png", cat)),

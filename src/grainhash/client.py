@@ -180,6 +180,17 @@ class Client:
         """The file of a picture."""
         return self._ask("GET", f"/pictures/{id}/file").content
 
+    def groups(self, *, k: int | None = None, where: str | None = None) -> dict[str, Any]:
+        """The pictures that are alike: the first of each group; see `Gallery.cluster`."""
+        found: dict[str, Any] = self._ask("GET", "/groups", params=_given(k=k, where=where)).json()
+        return found
+
+    def duplicates(self, *, radius: int | None = None, where: str | None = None) -> dict[str, Any]:
+        """Copies, each group with the one to keep; see `Gallery.duplicates`."""
+        params = _given(radius=radius, where=where)
+        found: dict[str, Any] = self._ask("GET", "/duplicates", params=params).json()
+        return found
+
     def info(self) -> dict[str, Any]:
         """What the gallery holds and what the server allows."""
         found: dict[str, Any] = self._ask("GET", "/info").json()
@@ -227,6 +238,10 @@ def _bytes(source: Sent) -> bytes:
 def _what(region: Box, parts: int, bits: int | None) -> dict[str, Any]:
     where = {} if region == WHOLE else {"region": ",".join(map(repr, region.corners))}
     return {"parts": parts, "bits": bits or 0, **where}
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _hit(found: Mapping[str, Any]) -> Hit:

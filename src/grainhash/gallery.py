@@ -831,6 +831,10 @@ class Gallery:
             raise _removed(picture)
         return row
 
+    def pictures(self, ids: Iterable[int]) -> list[PictureRow]:
+        """What the gallery knows of some pictures, by ascending id, without those that it has not."""
+        return self._store.pictures(sorted(set(ids)))
+
     def regions_of(self, picture: Path | str | int) -> list[Box]:
         """The boxes of a picture's regions.
 

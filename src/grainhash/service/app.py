@@ -83,6 +83,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 _OF_BODY = _problems(400, 408, 413, 415, 501)
 
 Id = Annotated[int, Path(ge=1, le=MAX_ID, description="A picture of the gallery.", examples=[1])]
+Where = Annotated[str | None, Query(max_length=4096, description="A filter on metadata.")]
 Points = Annotated[PointKind | None, Query(description="Match local points too, found by this.")]
 Png = Annotated[bool, Query(description="As a picture instead of JSON.")]
 
@@ -121,6 +122,7 @@ def create_app(gallery: Gallery, settings: ServiceSettings | None = None) -> Fas
     bodies = Bodies(settings)
     read, write = [Depends(tokens.check_read)], [Depends(tokens.check_write)]
     app.include_router(_reading(verbs, bodies, workers, tokens, settings), dependencies=read)
+    app.include_router(_comparing(verbs), dependencies=read)
     app.include_router(_writing(verbs, bodies, workers), dependencies=write)
     app.include_router(_signing_in(tokens, bodies))
     app.include_router(_watching(verbs, metrics, tokens))
@@ -203,7 +205,7 @@ def _reading(
     async def browse(
         after: Annotated[int, Query(ge=0, le=MAX_ID)] = 0,
         limit: Annotated[int, Query(ge=1, le=500)] = 60,
-        where: Annotated[str | None, Query(max_length=4096, description="A filter on metadata.")] = None,
+        where: Where = None,
     ) -> dict[str, Any]:
         """The gallery's pictures in order of id; `next` is the `after` of the next page."""
         return await verbs.browse(after, limit, where)
@@ -284,6 +286,31 @@ def _reading(
         if png:
             return Response(await verbs.explain_png(id, data, what, points, name), media_type="image/png")
         return await verbs.explain(id, data, what, points, name)
+
+    return router
+
+
+def _comparing(verbs: Verbs) -> APIRouter:
+    router = APIRouter(prefix=API, tags=["all pictures at once"])
+
+    @router.get("/groups", response_model=models.Groups, responses=_problems(501))
+    async def groups(
+        k: Annotated[int | None, Query(ge=1, le=1000, description="How many; chosen by default.")] = None,
+        where: Where = None,
+        map: Annotated[bool, Query(description="Find each picture a place on a map too.")] = False,
+    ) -> dict[str, Any]:
+        """Group the pictures that are alike, by their codes."""
+        return await verbs.groups(k, where, map)
+
+    @router.get("/duplicates", response_model=models.Duplicates, responses=_problems())
+    async def duplicates(
+        radius: Annotated[
+            int | None, Query(ge=0, le=256, description="Bits within which codes are of copies.")
+        ] = None,
+        where: Where = None,
+    ) -> dict[str, Any]:
+        """Find copies, and say which of each to keep."""
+        return await verbs.duplicates(radius, where)
 
     return router
 

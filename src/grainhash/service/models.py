@@ -29,6 +29,7 @@ _PICTURE = {
     "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "meta": _META,
 }
+_COPY = {**_PICTURE, "id": 9, "distance": 12, "is_exact": False}
 _OUTLINE = [[0.1, 0.2], [0.6, 0.2], [0.6, 0.7], [0.1, 0.7]]
 _HIT = {
     "rank": 1,
@@ -262,6 +263,99 @@ class Page(BaseModel):
 
     pictures: list[Picture]
     next: int | None
+
+
+class PictureGroup(BaseModel):
+    """Pictures that are alike, the one in their middle first, 24 at most."""
+
+    number: int
+    title: str
+    named: bool
+    """Whether the title is what metadata say; it is a number otherwise."""
+    size: int
+    spread: float
+    pictures: list[Picture]
+
+
+class Place(BaseModel):
+    """Where a picture is on the map, `x` and `y` from 0 to 1."""
+
+    id: int
+    name: str
+    group: int | None
+    x: float
+    y: float
+
+
+class Groups(BaseModel):
+    """All pictures by what they are like."""
+
+    model_config = _example(
+        {
+            "n_pictures": 12,
+            "n_bits": 256,
+            "groups": [
+                {
+                    "number": 1,
+                    "title": "cat",
+                    "named": True,
+                    "size": 5,
+                    "spread": 61.5,
+                    "pictures": [_PICTURE],
+                }
+            ],
+            "places": [{"id": 7, "name": "cat.jpg", "group": 1, "x": 0.25, "y": 0.75}],
+        }
+    )
+
+    n_pictures: int
+    n_bits: int
+    groups: list[PictureGroup]
+    places: list[Place]
+
+
+class PictureCopy(Picture):
+    """A picture of a group of copies; `distance` in bits from the one to keep."""
+
+    model_config = _example(_COPY)
+
+    distance: int
+    is_exact: bool
+    """Whether the files are the same."""
+
+
+class CopyGroup(BaseModel):
+    """A picture to keep and its copies, 24 at most; and how many more there are."""
+
+    keep: PictureCopy
+    copies: list[PictureCopy]
+    more: int
+
+
+class Duplicates(BaseModel):
+    """Copies among all pictures."""
+
+    model_config = _example(
+        {
+            "n_pictures": 12,
+            "n_bits": 256,
+            "radius": 35,
+            "n_groups": 1,
+            "groups": [
+                {
+                    "keep": {**_PICTURE, "distance": 0, "is_exact": True},
+                    "copies": [_COPY],
+                    "more": 0,
+                }
+            ],
+        }
+    )
+
+    n_pictures: int
+    n_bits: int
+    radius: int
+    n_groups: int
+    groups: list[CopyGroup]
 
 
 class Core(BaseModel):

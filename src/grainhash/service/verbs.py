@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from itertools import count, takewhile
 from pathlib import Path
@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from grainhash import explain_report, report
+from grainhash.duplicates import Copy
 from grainhash.encoder.encoder import Asked, Query
 from grainhash.errors import EncoderMismatch, InputError, PictureDamaged
 from grainhash.explain import Explanation
@@ -29,6 +30,13 @@ SENT = "the picture"
 """How errors call a picture that was sent."""
 
 JPEG_QUALITY = 85
+
+SHEET = 24
+"""Pictures of a group that are described, the one in its middle or to keep first."""
+MAX_GROUPS = 200
+"""Groups of copies that are described."""
+MAX_COMPARED = 100_000
+"""Pictures of a gallery that are all compared in a request."""
 
 LOCKS = 64
 """Contents that can be written at once, at most."""
@@ -199,6 +207,85 @@ class Verbs:
     def _content(self, id: int) -> bytes:
         self.row(id)
         return self.gallery.content(id)
+
+    # All pictures at once
+
+    async def groups(self, k: int | None, where: str | None, with_map: bool) -> dict[str, Any]:
+        """Pictures that are alike, the first of each group, and where all are on a map."""
+
+        def find() -> dict[str, Any]:
+            self._check_few()
+            found = self.gallery.cluster(k=k, where=where, with_map=with_map)
+            sheets = [group.members[:SHEET] for group in found.groups]
+            rows = self._rows(member.id for sheet in sheets for member in sheet)
+            groups = [
+                {
+                    "number": group.number,
+                    "title": group.title,
+                    "named": group.named is not None,
+                    "size": len(group.members),
+                    "spread": round(group.spread, 2),
+                    "pictures": [rows[member.id] for member in sheet if member.id in rows],
+                }
+                for group, sheet in zip(found.groups, sheets, strict=True)
+            ]
+            places = [
+                {
+                    "id": place.id,
+                    "name": Path(place.uri).name,
+                    "group": place.group,
+                    "x": place.x,
+                    "y": place.y,
+                }
+                for place in found.places
+            ]
+            return {
+                "n_pictures": found.n_pictures,
+                "n_bits": found.n_bits,
+                "groups": groups,
+                "places": places,
+            }
+
+        return await self._workers.run(find)
+
+    async def duplicates(self, radius: int | None, where: str | None) -> dict[str, Any]:
+        """Copies, each group with the one to keep."""
+
+        def find() -> dict[str, Any]:
+            self._check_few()
+            found = self.gallery.duplicates(radius=radius, where=where)
+            shown = found.groups[:MAX_GROUPS]
+            rows = self._rows(each.id for group in shown for each in (group.keep, *group.copies[:SHEET]))
+
+            def described(copy: Copy) -> dict[str, Any]:
+                return {**rows[copy.id], "distance": copy.distance, "is_exact": copy.is_exact}
+
+            groups = [
+                {
+                    "keep": described(group.keep),
+                    "copies": [described(copy) for copy in group.copies[:SHEET] if copy.id in rows],
+                    "more": max(0, len(group.copies) - SHEET),
+                }
+                for group in shown
+                if group.keep.id in rows
+            ]
+            return {
+                "n_pictures": found.n_pictures,
+                "n_bits": found.n_bits,
+                "radius": found.radius,
+                "n_groups": len(found.groups),
+                "groups": groups,
+            }
+
+        return await self._workers.run(find)
+
+    def _check_few(self) -> None:
+        if len(self.gallery) > MAX_COMPARED:
+            raise Problem(422, f"too many pictures to compare while you wait: more than {MAX_COMPARED:,}")
+
+    def _rows(self, ids: Iterable[int]) -> dict[int, dict[str, Any]]:
+        """Pictures by id, without those that are gone."""
+        return {row.id: self.described(row) for row in self.gallery.pictures(ids)}
 
     # Writing
 

@@ -1,15 +1,14 @@
 // The view "browse": the gallery's pictures in order, filtered, more of them as the page is scrolled.
 
 import * as api from "./api.js";
-import { byId, make } from "./dom.js";
+import { byId } from "./dom.js";
 import { say } from "./i18n.js";
 import { openPicture } from "./picture.js";
 import { navigate } from "./router.js";
 import { filterField } from "./settings.js";
-import { thumbnail } from "./thumbnail.js";
+import { wallItem } from "./wall.js";
 
 const PAGE = 60;
-const SIDE = 384;
 
 /** @type {any} */
 let info;
@@ -69,7 +68,7 @@ async function load() {
     const first = shown.length;
     shown.push(...page.pictures);
     next = page.next;
-    byId("wall").append(...page.pictures.map((picture, at) => itemOf(picture, first + at)));
+    byId("wall").append(...page.pictures.map((picture, at) => wallItem(picture, () => open(first + at))));
     isLoading = false;
     showStatus();
   } catch (error) {
@@ -81,14 +80,6 @@ async function load() {
   } finally {
     if (!signal.aborted) byId("wall").removeAttribute("aria-busy");
   }
-}
-
-function itemOf(picture, at) {
-  const { name, width, height } = picture;
-  const button = make("button", { type: "button", class: "picture", label: () => name, on: { click: () => open(at) } },
-    thumbnail(picture, { side: SIDE }),
-    make("span", { class: "name", text: name }));
-  return make("li", { "data-id": picture.id, vars: { "--ratio": width / height } }, button);
 }
 
 function open(at) {

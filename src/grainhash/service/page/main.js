@@ -3,13 +3,14 @@
 import * as api from "./api.js";
 import { initBrowse, onBrowseState, renewBrowse } from "./browse.js";
 import { byId, button, make } from "./dom.js";
+import { initGroups, onGroupsState, renewGroups } from "./groups.js";
 import { initLanguage, say, t } from "./i18n.js";
 import { pick, takePictures } from "./intake.js";
 import { TABS, follow, navigate, now } from "./router.js";
 import { initSearch, onSearchState, retellSearch, searchFile, searchFrom } from "./search.js";
 import { askForToken } from "./token.js";
 
-const VIEWS = { search: onSearchState, browse: onBrowseState };
+const VIEWS = { search: onSearchState, browse: onBrowseState, groups: onGroupsState };
 
 /** @type {any} */
 let info;
@@ -27,6 +28,7 @@ async function start() {
   showGallery();
   initSearch(info, { onProblem: showProblem, onChanged: renew });
   initBrowse(info, { onSearch: searchFrom, onProblem: showProblem, onChanged: renew });
+  initGroups(info, { onSearch: searchFrom, onProblem: showProblem, onChanged: renew });
   takePictures({ onFile: searchFile, onProblem: showProblem, maxBytes: () => info.max_upload_bytes });
   follow(onState);
 }
@@ -65,7 +67,7 @@ function skip(event) {
 
 function showTitle() {
   const { tab, source } = now();
-  const about = tab === "search" ? source?.name : t("browse.title");
+  const about = tab === "search" ? source?.name : t(`${tab}.title`);
   document.title = about ? `${about} – grainhash` : "grainhash";
 }
 
@@ -81,6 +83,7 @@ async function renew() {
   info = await api.info();
   showGallery();
   renewBrowse(info);
+  renewGroups(info);
 }
 
 async function forget() {

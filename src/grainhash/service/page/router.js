@@ -5,10 +5,10 @@ import { DEFAULTS, readHash, writeHash } from "./state.js";
 /**
  * @typedef {import("./api.js").Source} Source
  * @typedef {{tab: string, source: Source | null, box: import("./geometry.js").Box | null,
- *   settings: typeof DEFAULTS, browseWhere: string}} State
+ *   settings: typeof DEFAULTS, browseWhere: string, look: string}} State
  */
 
-export const TABS = ["search", "browse"];
+export const TABS = ["search", "browse", "groups"];
 
 /** Uploads of this visit: an address cannot hold a picture, so the history holds its key. @type {Map<string, Source>} */
 const uploads = new Map();
@@ -17,7 +17,7 @@ const uploads = new Map();
 let onState = () => {};
 
 /** @type {State} */
-let state = { tab: TABS[0], source: null, box: null, settings: { ...DEFAULTS }, browseWhere: "" };
+let state = { tab: TABS[0], source: null, box: null, settings: { ...DEFAULTS }, browseWhere: "", look: "alike" };
 
 export const now = () => state;
 
@@ -52,8 +52,8 @@ function change(next) {
 
 /** @returns {State} */
 function read() {
-  const { tab, query, box, settings, browseWhere } = readHash(location.hash, TABS);
-  if (tab !== "search") return { ...state, tab, browseWhere };
+  const { tab, query, box, settings, browseWhere, look } = readHash(location.hash, TABS);
+  if (tab !== "search") return { ...state, tab, browseWhere, look };
   return { ...state, tab, source: sourceOf(query), box, settings };
 }
 

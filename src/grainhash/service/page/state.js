@@ -24,7 +24,7 @@ export function requestOf(settings) {
 /** Names of the settings that are not as at the start. */
 export const changedOf = (settings) => Object.keys(requestOf(settings));
 
-/** @returns {{tab: string, query: number | null, box: number[] | null, settings: any, browseWhere: string}} */
+/** @returns {{tab: string, query: number | null, box: number[] | null, settings: any, browseWhere: string, look: string}} */
 export function readHash(hash, tabs) {
   const [path, text = ""] = hash.replace(/^#\/?/, "").split("?");
   const params = new URLSearchParams(text);
@@ -35,6 +35,7 @@ export function readHash(hash, tabs) {
     tab,
     query: query !== null && /^\d{1,18}$/.test(query) ? Number(query) : null,
     box: readBox(params.get("box")),
+    look: params.get("look") === "copies" ? "copies" : "alike",
     settings: isBrowse ? null : readSettings(params),
     browseWhere: isBrowse ? (params.get("where") ?? "") : "",
   };
@@ -58,10 +59,12 @@ function readBox(text) {
 }
 
 /** The hash of a state; the other way round of `readHash`. */
-export function writeHash({ tab, query, box, settings, browseWhere }) {
+export function writeHash({ tab, query, box, settings, browseWhere, look }) {
   const params = new URLSearchParams();
   if (tab === "browse") {
     if (browseWhere) params.set("where", browseWhere);
+  } else if (tab === "groups") {
+    if (look !== "alike") params.set("look", look);
   } else {
     if (query !== null) params.set("query", String(query));
     if (box) params.set("box", boxText(box));
