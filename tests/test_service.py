@@ -83,9 +83,12 @@ def is_problem(answer: httpx.Response, status: int) -> None:
 
 
 def test_a_search_says_what_the_gallery_says(server, indexed, cat):
-    answer = server.search(cat, k=5, region="0.1,0.1,0.9,0.9", where="width >= 100").json()
+    answer = server.search(cat, k=5, region="0.1,0.1,0.9,0.9", where="width >= 100", verify=2).json()
+    assert (
+        service_models.Answer.model_validate(answer).model_dump() == answer
+    )  # nothing missing, nothing else
     with Gallery.open(indexed) as gallery:
-        hits = gallery.search(cat, k=5, region=Box(0.1, 0.1, 0.9, 0.9), where="width >= 100")
+        hits = gallery.search(cat, k=5, region=Box(0.1, 0.1, 0.9, 0.9), where="width >= 100", verify=2)
     assert [(hit["id"], hit["distance"], hit["score"]) for hit in answer["hits"]] == [
         (hit.id, hit.distance, round(hit.score, 4)) for hit in hits
     ]
