@@ -25,6 +25,9 @@ VERBS = (
     "search",
     "explain",
     "info",
+    "duplicates",
+    "cluster",
+    "classify",
     "serve",
     "evaluate",
     "train",
@@ -135,6 +138,8 @@ def test_help_answers_without_heavy_imports():
             "grainhash.explain_report",
         ),
         (["index", "photos", "-g", "new"], "grainhash.indexing"),
+        (["duplicates", "-g", "INDEXED", "--html", "c"], "grainhash.duplicates_report"),
+        (["cluster", "-g", "INDEXED", "--k", "2"], "grainhash.clusters"),
         (["evaluate", "photos", "--queries", "1"], "grainhash.evaluation"),
         (
             ["train", "photos", "--method", "itq", "--bits", "8", "--out", "out", "--cache", "cache"],
