@@ -177,9 +177,20 @@ def searched(page: Any, file: Path) -> dict[str, Any]:
     return search_of(page, lambda: carry(page, file))[1]
 
 
+def at_rest(page: Any, element: Any) -> dict[str, float]:
+    """Where an element is once what loads beside it moves it no more."""
+    places: list[dict[str, float]] = []
+    for _ in range(100):
+        places.append(element.bounding_box())
+        if len(places) >= 4 and all(place == places[-1] for place in places[-4:]):
+            return places[-1]
+        page.wait_for_timeout(100)
+    raise AssertionError("the element does not come to rest")
+
+
 def drag(page: Any, element: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
     """With the mouse, between places that are fractions of an element."""
-    at = element.bounding_box()
+    at = at_rest(page, element)
     (x0, y0), (x1, y1) = [(at["x"] + x * at["width"], at["y"] + y * at["height"]) for x, y in (start, end)]
     page.mouse.move(x0, y0)
     page.mouse.down()
@@ -422,6 +433,7 @@ def test_searching_goes_on_from_a_hit_or_a_part_of_it(opened, chelsea):
     assert f"query={hit['id']}" in page.url
     assert "chelsea.png" in hits_of(page)[:2]
     page.locator(".hit").first.click()
+    sync_api.expect(page.locator("canvas.heat:visible")).to_have_count(2)
     drag(page, page.locator("dialog .stage").nth(1), (0.1, 0.1), (0.4, 0.4))
     asked, _ = search_of(page, page.get_by_role("button", name="The part I framed").click)
     assert region_of(asked) == pytest.approx([0.1, 0.1, 0.4, 0.4], abs=0.02)
