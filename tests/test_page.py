@@ -287,7 +287,7 @@ def test_a_box_is_drawn_moved_and_resized_with_the_mouse(opened, chelsea):
 def test_a_box_is_drawn_with_a_finger(opened, chelsea):
     page = opened(**PHONE)
     searched(page, chelsea)
-    at = stage_of(page).bounding_box()
+    at = at_rest(page, stage_of(page))
     places = [(at["x"] + share * at["width"], at["y"] + share * at["height"]) for share in (0.2, 0.5, 0.8)]
     touch = page.context.new_cdp_session(page)
 
@@ -530,7 +530,7 @@ def test_the_gallery_is_browsed_filtered_and_searched_from(opened, server):
     dialog.get_by_label(re.compile("Show the .* regions")).check()
     assert dialog.locator(".outlines i").count() > 3
     shot(page, "picture-light")
-    at = dialog.locator(".stage").bounding_box()
+    at = at_rest(page, dialog.locator(".stage"))
     page.mouse.click(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
     assert dialog.locator(".frame").is_visible(), "a click frames the region there"
     asked, _ = search_of(page, dialog.get_by_role("button", name="The part I framed").click)
