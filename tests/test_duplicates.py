@@ -53,7 +53,7 @@ def test_pairs_are_those_of_all_distances_by_blocks_and_by_scan(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pairs, "SCANNED", -1 if by_blocks else 10**9)
         patch.setattr(pairs, "CHUNK", 7)
-        patch.setattr(pairs, "QUERIES", 13)
+        patch.setattr(pairs, "SCAN", 500)
         within = pairs_within(codes, radius, n_threads=n_threads)
         between = pairs_between(codes, others, radius, n_threads=n_threads)
     assert as_lists(within) == brute_force(codes, codes, radius, itself=True)

@@ -3,15 +3,16 @@
 Two codes that differ in at most `radius` bits agree in one of `radius + 1` blocks of bits at least, by the
 pigeonhole principle (Norouzi, Punjani, Fleet, "Fast Search in Hamming Space with Multi-Index Hashing", CVPR
 2012; Manku, Jain, Das Sarma, "Detecting Near-Duplicates for Web Crawling", WWW 2007). So each block sorts the
-codes, and only codes that agree in it are compared. Codes that are the same are compared once for all.
+codes, and only codes that agree in it are compared. A pair counts in the first block that it agrees in.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
+from itertools import chain, pairwise
 from typing import Self
 
 import numpy as np
@@ -26,14 +27,14 @@ from grainhash.types import Codes
 CHUNK = 2**20
 """Candidates that a thread compares at once: some tens of megabytes."""
 
-MOST = 50_000_000
-"""Pairs of different codes: more are no answer, but a radius that is too large."""
+MOST = 20_000_000
+"""Pairs: more are no answer, but a radius that is too large. They take about a gigabyte."""
 
-SCANNED = 60
-"""Distances that a scan finds in the time that blocks take for one candidate, measured."""
+SCANNED = 150
+"""Distances that a scan finds in the time that blocks take for one candidate: 0.2 ns each to 30, on 128 bits."""
 
-QUERIES = 1024
-"""Queries of a scan at once."""
+SCAN = 2**25
+"""Distances of a scan at once: all of them may be within the radius."""
 
 Words = NDArray[np.uint64]
 
@@ -54,17 +55,14 @@ class Pairs:
         return len(self.first)
 
     @classmethod
-    def sorted(cls, parts: list[Part]) -> Self:
-        """Each pair once, of parts that may repeat some."""
+    def of(cls, parts: list[Part]) -> Self:
+        """All pairs of some parts, of which none holds a pair of another."""
         first, second, distances = (
             np.concatenate([np.empty(0, dtype), *(part[at] for part in parts)])
             for at, dtype in enumerate((np.int64, np.int64, np.int32))
         )
         order = np.lexsort((second, first))
-        first, second, distances = first[order], second[order], distances[order]
-        new = np.ones(len(first), np.bool_)
-        new[1:] = (np.diff(first) != 0) | (np.diff(second) != 0)
-        return cls(first[new], second[new], distances[new])
+        return cls(first[order], second[order], distances[order])
 
 
 def pairs_within(codes: Codes, radius: int, *, n_threads: int | None = None) -> Pairs:
@@ -90,6 +88,11 @@ def pairs_between(codes: Codes, others: Codes, radius: int, *, n_threads: int | 
     return _joined(codes, others, radius, n_threads, itself=False)
 
 
+def too_many(radius: int) -> InputError:
+    """More pairs than can be told."""
+    return InputError(f"more than {MOST:,} pairs within {radius} bits: choose a smaller radius")
+
+
 def _joined(codes: Codes, others: Codes, radius: int, n_threads: int | None, *, itself: bool) -> Pairs:
     codes, others = check_codes(codes), check_codes(others)
     if codes.shape[1] != others.shape[1]:
@@ -98,20 +101,22 @@ def _joined(codes: Codes, others: Codes, radius: int, n_threads: int | None, *, 
     if radius < 0 or radius > n_bits:
         raise InputError(f"{radius} bits: a radius is from 0 to the {n_bits} bits of the codes")
     left = _words(codes)
-    join = _Join(left, left if itself else _words(others), radius, itself)
+    join = _Join(left, left if itself else _words(others), radius, itself, _blocks(n_bits, radius))
     threads = n_threads or usable_cores()
-    edges = np.linspace(0, n_bits, radius + 2).astype(int)
-    blocks = list(pairwise(edges.tolist()))
-    if min(end - start for start, end in blocks) > 0:
-        with ThreadPoolExecutor(threads) as pool:
-            # The blocks share their keys' memory one after the other; a thread each has the same bound.
-            n_candidates = sum(pool.map(lambda block: join.buckets(*block).n_candidates, blocks))
-            n_distances = len(left) * len(join.right)
-            if SCANNED * n_candidates < n_distances:
-                return Pairs.sorted(
-                    [part for parts in pool.map(lambda b: join.block(*b), blocks) for part in parts]
-                )
-    return Pairs.sorted(list(_scanned(codes, others, radius, threads, join)))
+    with ThreadPoolExecutor(threads) as pool:
+        numbers = range(len(join.blocks))
+        n_candidates = sum(pool.map(lambda number: join.buckets(number).n_candidates, numbers))
+        if join.blocks and SCANNED * n_candidates < len(left) * len(join.right):
+            return Pairs.of(list(chain.from_iterable(pool.map(join.agreeing, numbers))))
+    return Pairs.of(list(_scanned(codes, others, threads, join)))
+
+
+def _blocks(n_bits: int, radius: int) -> list[tuple[int, int]]:
+    """One block more than the radius, each of 64 bits at most; none where there are not so many bits."""
+    if radius >= n_bits:
+        return []
+    edges = np.linspace(0, n_bits, radius + 2).astype(int).tolist()
+    return [(start, min(end, start + 64)) for start, end in pairwise(edges)]
 
 
 def _words(codes: Codes) -> Words:
@@ -149,10 +154,12 @@ class _Join:
     right: Words
     radius: int
     itself: bool
+    blocks: list[tuple[int, int]]
     n_found: int = 0
+    counting: threading.Lock = field(default_factory=threading.Lock)
 
-    def buckets(self, start: int, end: int) -> _Buckets:
-        end = min(end, start + 64)  # a part of a wider block does as well
+    def buckets(self, number: int) -> _Buckets:
+        start, end = self.blocks[number]
         keys = _bits(self.right, start, end)
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
@@ -163,30 +170,39 @@ class _Join:
         starts, stops = (np.searchsorted(keys, own, side=side) for side in ("left", "right"))
         return _Buckets(np.arange(len(own)), starts, stops, order)
 
-    def block(self, start: int, end: int) -> list[Part]:
-        """The pairs that agree in a block."""
-        buckets = self.buckets(start, end)
+    def agreeing(self, number: int) -> list[Part]:
+        """The pairs within the radius whose first block that agrees is this one."""
+        buckets = self.buckets(number)
         return [
-            self.kept(rows, buckets.order[places])
+            self.kept(rows, buckets.order[places], self.blocks[:number])
             for rows, places in _expanded(buckets.rows, buckets.starts, buckets.stops)
         ]
 
-    def kept(self, rows: NDArray[np.int64], others: NDArray[np.int64]) -> Part:
-        """The pairs that are near enough, in ascending order within each."""
+    def kept(
+        self, rows: NDArray[np.int64], others: NDArray[np.int64], earlier: list[tuple[int, int]]
+    ) -> Part:
+        """The pairs that are near enough and agree in no earlier block, in ascending order within each."""
         distances = np.zeros(len(rows), np.int32)
         for left, right in zip(self.left.T, self.right.T, strict=True):
             distances += np.bitwise_count(left[rows] ^ right[others])
-        near = distances <= self.radius
-        rows, others, distances = rows[near], others[near], distances[near]
-        self.check(len(rows))
+        wanted = np.flatnonzero(distances <= self.radius)
+        for start, end in earlier:
+            own, other = (
+                _bits(words[at[wanted]], start, end)
+                for words, at in ((self.left, rows), (self.right, others))
+            )
+            wanted = wanted[own != other]
+        rows, others, distances = rows[wanted], others[wanted], distances[wanted]
+        self.count(len(rows))
         if self.itself:
             rows, others = np.minimum(rows, others), np.maximum(rows, others)
         return rows, others, distances
 
-    def check(self, n: int) -> None:
-        self.n_found += n
-        if self.n_found > MOST * (self.radius + 1):
-            raise InputError(f"more than {MOST:,} pairs within {self.radius} bits: choose a smaller radius")
+    def count(self, n: int) -> None:
+        with self.counting:
+            self.n_found += n
+            if self.n_found > MOST:
+                raise too_many(self.radius)
 
 
 def _expanded(
@@ -207,13 +223,15 @@ def _expanded(
         first = last
 
 
-def _scanned(codes: Codes, others: Codes, radius: int, n_threads: int, join: _Join) -> Iterator[Part]:
+def _scanned(codes: Codes, others: Codes, n_threads: int, join: _Join) -> Iterator[Part]:
+    """The pairs by all distances."""
     index = Index(8 * others.shape[1])
     index.add(np.ascontiguousarray(others))
-    for start in range(0, len(codes), QUERIES):
-        some = np.ascontiguousarray(codes[start : start + QUERIES])
-        found = index.range_search(some, radius, n_threads=n_threads)
+    step = max(1, SCAN // max(len(others), 1))
+    for start in range(0, len(codes), step):
+        some = np.ascontiguousarray(codes[start : start + step])
+        found = index.range_search(some, join.radius, n_threads=n_threads)
         rows = start + np.repeat(np.arange(len(some)), np.diff(found.limits))
         wanted = rows < found.ids if join.itself else np.ones(len(rows), np.bool_)
-        join.check(int(wanted.sum()) * (radius + 1))
+        join.count(int(wanted.sum()))
         yield rows[wanted], found.ids[wanted], found.distances[wanted]

@@ -57,7 +57,7 @@ def find_copies(
     radius = _checked(pictures, codes, radius)
     keys = codes if radius else _contents(pictures)
     unique, of_picture = np.unique(keys, axis=0, return_inverse=True)
-    pairs = pairs_within(unique, radius, n_threads=n_threads) if radius else Pairs.sorted([])
+    pairs = pairs_within(unique, radius, n_threads=n_threads) if radius else Pairs.of([])
     groups = list(_groups(pictures, of_picture.ravel(), len(unique), pairs))
     n_bits = 8 * codes.shape[1]
     return Duplicates(len(pictures), n_bits, radius, groups, where=where, seconds=perf_counter() - started)
