@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from grouping import gallery_of
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -16,9 +17,19 @@ from typer.testing import CliRunner
 
 from grainhash import Gallery
 from grainhash.cli import app
-from grainhash.duplicates import default_radius, find_copies, pairs, pairs_between, pairs_within, undo
+from grainhash.duplicates import (
+    Regions,
+    default_radius,
+    find_copies,
+    find_inside,
+    pairs,
+    pairs_between,
+    pairs_within,
+)
+from grainhash.duplicates import run as duplicates_run
 from grainhash.errors import GalleryWriteError, InputError
 from grainhash.store import PictureRow
+from grainhash.types import Box
 
 # Pairs
 
@@ -123,6 +134,33 @@ def test_a_radius_that_makes_no_sense_is_refused(radius):
         find_copies([row(1)], np.array([code(1)], np.uint8), radius)
 
 
+def test_inside_equal_pictures_nothing_is_found_and_too_much_is_refused(monkeypatch):
+    rows = [row(id) for id in (1, 2, 3)]
+    codes = np.array([code(0), code(8), code(16)], np.uint8)
+    regions = Regions(codes[[1, 1, 2, 0]], np.array([0, 0, 1, 2]), np.array([0, 1, 0, 0]))
+
+    def box(id: int, number: int) -> Box:
+        return Box(0, 0, id / 10, (number + 1) / 10)
+
+    found = find_inside(rows, codes, regions, 2, box_of=box)
+    assert [(each.id, each.of_id, each.box.corners) for each in found] == [
+        (1, 3, [0, 0, 0.3, 0.1]),
+        (2, 1, [0, 0, 0.1, 0.1]),
+        (3, 2, [0, 0, 0.2, 0.1]),
+    ]
+    monkeypatch.setattr(duplicates_run, "MOST_TOLD", 3)
+    with pytest.raises(InputError, match="smaller radius"):
+        find_inside(rows, codes, regions, 2, box_of=box)
+
+
+def test_a_gallery_of_one_picture_many_times_has_no_picture_inside_another(tmp_path, encoder):
+    codes = np.tile(np.arange(32, dtype=np.uint8), (3000, 1))
+    with gallery_of(tmp_path / "gallery", encoder, codes) as gallery:
+        found = gallery.duplicates(parts=True)
+    assert len(found.copies) == 2999
+    assert not found.inside
+
+
 # Real photographs
 
 
@@ -174,6 +212,8 @@ def test_copies_are_found_and_nothing_is_touched(gallery, album):
 def test_copies_are_moved_noted_and_moved_back(gallery, album, tmp_path):
     found = gallery.duplicates()
     n, aside = len(gallery), tmp_path / "aside"
+    metas = {row.uri: row.meta for row in gallery.browse()}
+    assert any(metas[copy.uri] for copy in found.copies)
     aside.mkdir()
     taken = Path(found.copies[0].uri)
     (aside / taken.name).write_bytes(b"mine")
@@ -183,12 +223,30 @@ def test_copies_are_moved_noted_and_moved_back(gallery, album, tmp_path):
     assert (aside / taken.name).read_bytes() == b"mine"
     assert not any(Path(copy.uri).exists() for copy in found.copies)
     assert all(moved is not None and moved.exists() for _, moved in acted.done)
-    back, left = undo(aside)
-    assert sorted(back) == sorted(Path(copy.uri) for copy in found.copies)
-    assert not left
-    assert undo(aside) == ([], [])
-    report = gallery.index(album)
-    assert report.added == len(found.copies)
+    elsewhere = aside.rename(tmp_path / "elsewhere")  # what was moved can be moved on
+    with (elsewhere / "moves.jsonl").open("a") as journal:
+        journal.write('{"from": "cut off by the end of its proc')
+    undone = gallery.move_back(elsewhere)
+    assert sorted(undone.back) == sorted(Path(copy.uri) for copy in found.copies)
+    assert not undone.left
+    assert {row.uri: row.meta for row in gallery.browse()} == metas
+    again = gallery.move_back(elsewhere)
+    assert not again.back
+    assert not again.left
+    assert gallery.index(album).added == 0
+
+
+def test_what_cannot_be_moved_back_stays_and_can_be_later(gallery, tmp_path):
+    found, aside = gallery.duplicates(), tmp_path / "aside"
+    gallery.move_copies(found, aside)
+    first, second = (Path(copy.uri) for copy in found.copies[:2])
+    first.write_bytes(b"something new")
+    undone = gallery.move_back(aside)
+    assert [why for _, why in undone.left] == [f"there is something at {first}"]
+    assert second in undone.back
+    assert first.read_bytes() == b"something new"
+    first.unlink()
+    assert list(gallery.move_back(aside).back) == [first]
 
 
 def test_what_has_changed_since_stays(gallery, tmp_path):
@@ -252,6 +310,7 @@ def test_the_command_lists_writes_and_deletes_only_when_told(gallery, tmp_path):
     assert run(*where, "--delete", input="n\n").exit_code != 0
     assert all(path.exists() for path in copies)
     assert run(*where, "--delete", "--move", tmp_path / "x").exit_code == 2
+    assert run(*where, "--against", tmp_path, "--parts").exit_code == 2
     assert run(*where, "--delete", "--yes").exit_code == 0
     assert not any(path.exists() for path in copies)
     assert "0 copies" in run(*where).stdout

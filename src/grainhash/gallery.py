@@ -25,7 +25,7 @@ from grainhash.classify import (
 )
 from grainhash.clusters import Clustering, ClusterMethod, ClusterSettings, cluster
 from grainhash.codecache import CodeCache
-from grainhash.duplicates import Acted, Duplicates, Leaks
+from grainhash.duplicates import Acted, Duplicates, Leaks, Regions, Undone
 from grainhash.encoder.encoder import Asked, Encoder
 from grainhash.encoder.granules import as_boxes
 from grainhash.errors import (
@@ -699,7 +699,7 @@ class Gallery:
         Args:
             radius: bits within which codes are of copies; chosen by default. With 0 only files with the same
                 bytes are copies.
-            parts: find pictures that lie inside others too.
+            parts: find pictures that lie inside others too; copies are left out there.
             where: a filter on metadata: only the pictures that pass it.
 
         Raises:
@@ -711,16 +711,11 @@ class Gallery:
         if not parts or not found.radius:
             return found
         started = perf_counter()
-        places = {row.id: place for place, row in enumerate(pictures)}
-        regions, owners, boxes = self._regions(places)
-        apart = {
-            (min(one, other), max(one, other))
-            for group in found.groups
-            for members in [[places[each.id] for each in (group.keep, *group.copies)]]
-            for one in members
-            for other in members
-        }
-        inside = duplicates.find_inside(pictures, codes, regions, owners, boxes, found.radius, apart=apart)
+        copies = {copy.id for copy in found.copies}
+        kept = np.array([row.id not in copies for row in pictures])
+        rows = [row for row, stays in zip(pictures, kept.tolist(), strict=True) if stays]
+        regions = self._regions(np.array([row.id for row in rows], np.int64))
+        inside = duplicates.find_inside(rows, codes[kept], regions, found.radius, box_of=self._store.box)
         return replace(found, inside=inside, seconds=found.seconds + perf_counter() - started)
 
     def leaks(self, other: Gallery, *, radius: int | None = None, where: str | None = None) -> Leaks:
@@ -743,40 +738,50 @@ class Gallery:
         """Move the files of copies into a folder, and take them out of the gallery.
 
         A copy stays if its file or that of the picture to keep is no longer what was indexed. Moves are noted
-        in the folder; `grainhash.duplicates.undo` takes them back.
+        in the folder; `move_back` takes them back.
 
         Raises:
             GalleryWriteError: the folder cannot be written. Nothing was moved.
         """
-        return self._without(duplicates.move(found, absolute(folder), self._hashes(found)))
+        return self._without(duplicates.move(found, absolute(folder), self._rows_of(found)))
 
     def delete_copies(self, found: Duplicates) -> Acted:
         """Delete the files of copies for good, and take them out of the gallery; see `move_copies`."""
-        return self._without(duplicates.delete(found, self._hashes(found)))
+        return self._without(duplicates.delete(found, self._rows_of(found)))
 
-    def _hashes(self, found: Duplicates) -> dict[int, str]:
+    def move_back(self, folder: Path | str) -> Undone:
+        """Move the files that `move_copies` moved back, and add them again with their metadata.
+
+        A file stays in the folder if it has changed, or if there is something where it was.
+
+        Raises:
+            InputError: the folder has no journal of moves, or a damaged one. Nothing was moved.
+        """
+        undone = duplicates.undo(absolute(folder))
+        for path, meta in undone.back.items():
+            self.add([path], meta=meta)
+        return undone
+
+    def _rows_of(self, found: Duplicates) -> dict[int, PictureRow]:
         ids = [copy.id for group in found.groups for copy in (group.keep, *group.copies)]
-        known = {row.id: row.sha256 for row in self._store.pictures(ids)}
-        return {id: known.get(id, "") for id in ids}  # one that is gone is like no file
+        return {row.id: row for row in self._store.pictures(ids)}
 
     def _without(self, acted: Acted) -> Acted:
         self._store.remove(sorted(copy.id for copy, _ in acted.done))
         return acted
 
-    def _regions(self, places: Mapping[int, int]) -> tuple[Codes, NDArray[np.int64], list[Box]]:
-        """The regions of some pictures: codes, the place of the picture of each, and boxes."""
+    def _regions(self, ids: NDArray[np.int64]) -> Regions:
+        """The regions of some pictures, whose ids ascend."""
         codes: list[Codes] = [np.empty((0, self._encoder.n_bits // 8), np.uint8)]
-        owners: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
-        boxes: list[Box] = []
-        with self._store.reading():
-            for batch in self._store.codes_after(0):
-                for number, id in enumerate(batch.ids.tolist()):
-                    if id in places:
-                        own = batch.regions[batch.offsets[number] : batch.offsets[number + 1]]
-                        codes.append(own)
-                        owners.append(np.full(len(own), places[id]))
-                        boxes += as_boxes(self._store.boxes([id])[0])
-        return np.concatenate(codes), np.concatenate(owners), boxes
+        owners, numbers = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for batch in self._store.codes_after(0):
+            places, counts = np.searchsorted(ids, batch.ids), np.diff(batch.offsets)
+            wanted = np.repeat(np.isin(batch.ids, ids), counts)
+            within = np.arange(len(batch.regions)) - np.repeat(batch.offsets[:-1], counts)
+            codes.append(batch.regions[wanted])
+            owners.append(np.repeat(places, counts)[wanted])
+            numbers.append(within[wanted])
+        return Regions(np.concatenate(codes), np.concatenate(owners), np.concatenate(numbers))
 
     def _wholes(self, where: str | None) -> tuple[list[PictureRow], Codes]:
         """The pictures that pass a filter, by id, and the codes of their wholes, at one moment."""

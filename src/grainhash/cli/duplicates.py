@@ -64,65 +64,45 @@ def duplicates(
     Codes tell near copies, files the same ones. Nothing is moved or deleted unless told, and no picture is
     indexed again.
     """
-    chosen = [name for name, is_set in _actions(against, move, delete, undo) if is_set]
+    chosen = _given(("--against", against), ("--undo", undo), ("--move", move), ("--delete", delete))
+    if against is not None or undo is not None:
+        chosen += _given(("--html", html), ("--parts", parts))
     if len(chosen) > 1:
         raise typer.BadParameter(f"{' and '.join(chosen)} do not go together")
     need_folders(csv, html)
-    with opened_gallery(gallery) as opened:
-        if undo is not None:
-            _undo(opened, undo)
-        elif against is not None:
-            _leaks(opened, against, radius, where, csv, as_json)
-        else:
-            _copies(opened, radius, parts, where, move, delete, yes, csv, html, as_json)
-
-
-def _actions(
-    against: Path | None, move: Path | None, delete: bool, undo: Path | None
-) -> list[tuple[str, bool]]:
-    return [
-        ("--against", against is not None),
-        ("--move", move is not None),
-        ("--delete", delete),
-        ("--undo", undo is not None),
-    ]
-
-
-def _copies(
-    opened: Gallery,
-    radius: int | None,
-    parts: bool,
-    where: str | None,
-    move: Path | None,
-    delete: bool,
-    yes: bool,
-    csv: Path | None,
-    html: Path | None,
-    as_json: bool,
-) -> None:
     from grainhash import duplicates_report
     from grainhash.report import write_file, write_html
 
-    found = opened.duplicates(radius=radius, parts=parts, where=where)
-    if csv is not None:
-        write_file(csv, duplicates_report.copies_csv(found).encode("utf-8", "replace"))
-    if html is not None:
-        write_html(html, duplicates_report.page(found))
-    if as_json:
-        print_json(found.to_json())
-    else:
-        _print(found)
-        print_written(table=csv, page=html)
-    n = len(found.copies)
-    acted: Acted | None = None
-    if move is not None and n:
-        acted = opened.move_copies(found, move)
-    elif delete and n:
-        if not yes:
-            typer.confirm(f"delete {n:,} {plural(n)} for good?", abort=True, err=True)
-        acted = opened.delete_copies(found)
-    if acted is not None:
-        _print_acted(acted, "deleted" if move is None else f"moved to {move}")
+    with opened_gallery(gallery) as opened:
+        if undo is not None:
+            _undo(opened, undo)
+            return
+        if against is not None:
+            _leaks(opened, against, radius, where, csv, as_json)
+            return
+        found = opened.duplicates(radius=radius, parts=parts, where=where)
+        if csv is not None:
+            write_file(csv, duplicates_report.copies_csv(found).encode("utf-8", "replace"))
+        if html is not None:
+            write_html(html, duplicates_report.page(found))
+        if as_json:
+            print_json(found.to_json())
+        else:
+            _print(found)
+            print_written(table=csv, page=html)
+        n = len(found.copies)
+        if not n:
+            return
+        if move is not None:
+            _print_acted(opened.move_copies(found, move), f"moved to {move}")
+        if delete:
+            if not yes:
+                typer.confirm(f"delete {n:,} {plural(n)} for good?", abort=True, err=True)
+            _print_acted(opened.delete_copies(found), "deleted")
+
+
+def _given(*options: tuple[str, object]) -> list[str]:
+    return [name for name, value in options if value]
 
 
 def _print(found: Duplicates) -> None:
@@ -161,15 +141,14 @@ def _print_acted(acted: Acted, what: str) -> None:
 
 
 def _undo(opened: Gallery, folder: Path) -> None:
-    from grainhash.duplicates import undo
     from grainhash.report import printable
 
-    back, left = undo(folder)
-    opened.add(back)
-    typer.echo(f"{len(back):,} {plural(len(back))} moved back and added again")
-    for path, why in left:
+    undone = opened.move_back(folder)
+    n = len(undone.back)
+    typer.echo(f"{n:,} {plural(n)} moved back and added again")
+    for path, why in undone.left:
         typer.echo(printable(f"left: {path}: {why}"), err=True)
-    if left:
+    if undone.left:
         raise typer.Exit(1)
 
 

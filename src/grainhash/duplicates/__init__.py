@@ -1,9 +1,9 @@
 """Copies of pictures: exact and near ones, pictures inside others, and what two sets share."""
 
-from grainhash.duplicates.act import Acted, delete, move, undo
+from grainhash.duplicates.act import Acted, Undone, delete, move, undo
 from grainhash.duplicates.pairs import Pairs, pairs_between, pairs_within
 from grainhash.duplicates.result import Copy, CopyGroup, Duplicates, Inside, Leak, Leaks
-from grainhash.duplicates.run import default_radius, find_copies, find_inside, find_leaks
+from grainhash.duplicates.run import Regions, default_radius, find_copies, find_inside, find_leaks
 
 __all__ = [
     "Acted",
@@ -14,6 +14,8 @@ __all__ = [
     "Leak",
     "Leaks",
     "Pairs",
+    "Regions",
+    "Undone",
     "default_radius",
     "delete",
     "find_copies",

@@ -10,14 +10,15 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 from grainhash.duplicates.result import Copy, Duplicates
 from grainhash.errors import GalleryWriteError, InputError
 from grainhash.files import whole_file
+from grainhash.store import PictureRow
 
 JOURNAL = "moves.jsonl"
 
@@ -32,20 +33,30 @@ class Acted:
     """With why each stayed where it was."""
 
 
-def move(found: Duplicates, folder: Path, hashes: Mapping[int, str]) -> Acted:
+@dataclass(slots=True)
+class Undone:
+    """What became of files that were moved."""
+
+    back: dict[Path, dict[str, Any]] = field(default_factory=dict)
+    """Those that are where they were, with the metadata that the gallery had of them."""
+    left: list[tuple[Path, str]] = field(default_factory=list)
+    """With why each stayed in the folder."""
+
+
+def move(found: Duplicates, folder: Path, pictures: Mapping[int, PictureRow]) -> Acted:
     """Move the files of all copies into a folder; nothing there is overwritten.
 
     Args:
         found: whose copies.
         folder: it need not exist.
-        hashes: the SHA-256 that each picture was indexed with, by id.
+        pictures: what the gallery knows of them now, by id.
 
     Raises:
         GalleryWriteError: the folder or its journal cannot be written. Nothing was moved.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        journal = (folder / JOURNAL).open("a", encoding="utf-8", errors="surrogateescape")
+        journal = (folder / JOURNAL).open("a", encoding="utf-8")
     except OSError as error:
         raise GalleryWriteError(
             f"{folder}: cannot be written ({error.strerror}); nothing was moved"
@@ -53,79 +64,94 @@ def move(found: Duplicates, folder: Path, hashes: Mapping[int, str]) -> Acted:
     with journal:
 
         def take(copy: Copy) -> Path:
-            source = Path(copy.uri)
+            source, row = Path(copy.uri), pictures[copy.id]
             target = _free(folder / source.name)
-            note = {"from": copy.uri, "to": str(target), "sha256": hashes[copy.id]}
+            note = {"from": copy.uri, "to": target.name, "sha256": row.sha256, "meta": row.meta}
             print(json.dumps(note), file=journal)
-            _to_disk(journal)
+            journal.flush()
+            os.fsync(journal.fileno())
             _moved(source, target)
             return target
 
-        return _acted(found, hashes, take)
+        return _acted(found, pictures, take)
 
 
-def delete(found: Duplicates, hashes: Mapping[int, str]) -> Acted:
-    """Delete the files of all copies, for good; `hashes` as for `move`."""
-    return _acted(found, hashes, lambda copy: Path(copy.uri).unlink())
+def delete(found: Duplicates, pictures: Mapping[int, PictureRow]) -> Acted:
+    """Delete the files of all copies, for good; `pictures` as for `move`."""
+    return _acted(found, pictures, lambda copy: Path(copy.uri).unlink())
 
 
-def undo(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """Move files back to where `move` took them from, the last first.
-
-    Returns:
-        Where files are again, and those that stayed in the folder, with why.
+def undo(folder: Path) -> Undone:
+    """Move files back to where `move` took them from, the last first. The folder may have been moved itself.
 
     Raises:
         InputError: the folder has no journal, or one that is damaged. Nothing was moved.
     """
     journal = folder / JOURNAL
     try:
-        notes = [json.loads(line) for line in journal.read_text("utf-8").splitlines()]
-        moves = [(Path(note["from"]), Path(note["to"]), str(note["sha256"])) for note in notes]
+        # A last line without an end announces a move that had not begun.
+        lines = journal.read_text("utf-8").splitlines(keepends=True)
+        notes = [json.loads(line) for line in lines if line.endswith("\n")]
+        moves = [(Path(note["from"]), folder / note["to"], note["sha256"], note["meta"]) for note in notes]
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{journal}: no journal of moves, or a damaged one; nothing was moved") from None
-    back: list[Path] = []
-    left: list[tuple[Path, str]] = []
-    open_moves = []
-    for note, (source, target, sha256) in reversed(list(zip(notes, moves, strict=True))):
-        if not target.exists():
-            continue  # never moved, or moved back already
+    undone = Undone()
+    rest: list[dict[str, Any]] = []
+    for note, (source, target, sha256, meta) in reversed(list(zip(notes, moves, strict=True))):
         try:
-            if source.exists():
-                raise _Stays(f"there is something at {source}")
-            if _hash(target) != sha256:
-                raise _Stays("the file has changed since it was moved")
-            source.parent.mkdir(parents=True, exist_ok=True)
-            _moved(target, source)
-            back.append(source)
+            _move_back(source, target, sha256)
+            undone.back[source] = meta
         except (OSError, _Stays) as error:
-            left.append((target, _why(error)))
-            open_moves.append(note)
+            undone.left.append((target, _why(error)))
+            rest.insert(0, note)
     with whole_file(journal) as draft:
-        draft.write_text("".join(json.dumps(note) + "\n" for note in reversed(open_moves)), "utf-8")
-    return back, left
+        draft.write_text("".join(json.dumps(note) + "\n" for note in rest), "utf-8")
+    return undone
 
 
-def _acted(found: Duplicates, hashes: Mapping[int, str], act: Callable[[Copy], Path | None]) -> Acted:
+def _move_back(source: Path, target: Path, sha256: str) -> None:
+    """Move one file to its source, unless it is there already: it was never moved, or moved back before."""
+    if not os.path.lexists(target):
+        if _hash(source) != sha256:
+            raise _Stays(f"it is not there any more, and another file is at {source}")
+        return
+    if os.path.lexists(source):
+        raise _Stays(f"there is something at {source}")
+    if _hash(target) != sha256:
+        raise _Stays("the file has changed since it was moved")
+    source.parent.mkdir(parents=True, exist_ok=True)
+    _moved(target, source)
+
+
+def _acted(
+    found: Duplicates, pictures: Mapping[int, PictureRow], act: Callable[[Copy], Path | None]
+) -> Acted:
     acted = Acted()
-    for keep, copy in _in_order(found):
-        try:
-            if _hash(Path(keep.uri)) != hashes[keep.id]:
-                raise _Stays("the picture to keep has changed since it was indexed")
-            if _hash(Path(copy.uri)) != hashes[copy.id]:
-                raise _Stays("it has changed since it was indexed")
-            if Path(keep.uri).samefile(copy.uri):
-                raise _Stays("it is the very file to keep, by another name")
-            acted.done.append((copy, act(copy)))
-        except (OSError, _Stays) as error:
-            acted.left.append((copy, _why(error)))
+    for group in found.groups:
+        why_not = _changed(group.keep, pictures)
+        for copy in group.copies:
+            try:
+                if why_not is not None:
+                    raise _Stays(f"the picture to keep: {why_not}")
+                if (why := _changed(copy, pictures)) is not None:
+                    raise _Stays(why)
+                if Path(group.keep.uri).samefile(copy.uri):
+                    raise _Stays("it is the very file to keep, by another name")
+                acted.done.append((copy, act(copy)))
+            except (OSError, _Stays) as error:
+                acted.left.append((copy, _why(error)))
     return acted
 
 
-def _in_order(found: Duplicates) -> Iterator[tuple[Copy, Copy]]:
-    for group in found.groups:
-        for copy in group.copies:
-            yield group.keep, copy
+def _changed(copy: Copy, pictures: Mapping[int, PictureRow]) -> str | None:
+    """Why a file is no longer the one that was indexed; `None` if it is."""
+    row = pictures.get(copy.id)
+    if row is None:
+        return "it is no longer in the gallery"
+    try:
+        return None if _hash(Path(copy.uri)) == row.sha256 else "it has changed since it was indexed"
+    except OSError as error:
+        return _why(error)
 
 
 class _Stays(Exception):
@@ -162,8 +188,3 @@ def _moved(source: Path, target: Path) -> None:
         with whole_file(target) as draft:
             shutil.copy2(source, draft)
         source.unlink()
-
-
-def _to_disk(file: IO[str]) -> None:
-    file.flush()
-    os.fsync(file.fileno())

@@ -31,7 +31,7 @@ MOST = 20_000_000
 """Pairs: more are no answer, but a radius that is too large. They take about a gigabyte."""
 
 SCANNED = 150
-"""Distances that a scan finds in the time that blocks take for one candidate: 0.2 ns each to 30, on 128 bits."""
+"""Distances that a scan finds in the time that blocks take for one candidate: 30 ns, on 128 bits."""
 
 SCAN = 2**25
 """Distances of a scan at once: all of them may be within the radius."""
@@ -88,9 +88,9 @@ def pairs_between(codes: Codes, others: Codes, radius: int, *, n_threads: int | 
     return _joined(codes, others, radius, n_threads, itself=False)
 
 
-def too_many(radius: int) -> InputError:
+def too_many(most: int, radius: int) -> InputError:
     """More pairs than can be told."""
-    return InputError(f"more than {MOST:,} pairs within {radius} bits: choose a smaller radius")
+    return InputError(f"more than {most:,} pairs within {radius} bits: choose a smaller radius")
 
 
 def _joined(codes: Codes, others: Codes, radius: int, n_threads: int | None, *, itself: bool) -> Pairs:
@@ -202,7 +202,7 @@ class _Join:
         with self.counting:
             self.n_found += n
             if self.n_found > MOST:
-                raise too_many(self.radius)
+                raise too_many(MOST, self.radius)
 
 
 def _expanded(

@@ -8,14 +8,15 @@ stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grainhash.duplicates.pairs import Pairs, pairs_between, pairs_within
+from grainhash.duplicates.pairs import Pairs, Part, pairs_between, pairs_within, too_many
 from grainhash.duplicates.result import Copy, CopyGroup, Duplicates, Inside, Leak, Leaks
 from grainhash.errors import InputError
 from grainhash.store import PictureRow
@@ -23,6 +24,9 @@ from grainhash.types import Box, Codes
 
 NEAR = 0.14
 """The radius by default, as a share of the bits: tuned on altered photographs of our own."""
+
+MOST_TOLD = 1_000_000
+"""Pairs of pictures that are listed."""
 
 TAKEN = "taken"
 """The metadata key of when a picture was taken, as indexing reads it from EXIF."""
@@ -63,53 +67,58 @@ def find_copies(
     return Duplicates(len(pictures), n_bits, radius, groups, where=where, seconds=perf_counter() - started)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Regions:
+    """Regions of pictures."""
+
+    codes: Codes
+    """`(n_regions, n_bytes)`."""
+    owners: NDArray[np.int64]
+    """`(n_regions,)`: the place of each one's picture among those that are looked at."""
+    numbers: NDArray[np.int64]
+    """`(n_regions,)`: its number among the regions of its picture."""
+
+
 def find_inside(
     pictures: Sequence[PictureRow],
     codes: Codes,
-    regions: Codes,
-    owners: NDArray[np.int64],
-    boxes: Sequence[Box],
+    regions: Regions,
     radius: int,
     *,
-    apart: set[tuple[int, int]],
+    box_of: Callable[[int, int], Box],
     n_threads: int | None = None,
 ) -> list[Inside]:
     """Pictures that are found in a part of another: whole codes near to codes of regions.
 
     Args:
-        pictures: whose wholes.
-        codes: of those, `(n, n_bytes)`.
-        regions: codes `(n_regions, n_bytes)`.
-        owners: the picture of each region, as a place among `pictures`.
-        boxes: of the regions.
+        pictures: no two of which are copies.
+        codes: of their wholes, `(n, n_bytes)`.
+        regions: theirs.
         radius: in bits.
-        apart: places `(first, second)` in ascending order of pictures that are copies as wholes already.
+        box_of: the box of a region, by the id of its picture and its number.
         n_threads: the answer is the same for any.
+
+    Raises:
+        InputError: more than `MOST_TOLD` regions are near to wholes.
     """
-    if not len(regions):
-        return []
-    unique, of_region = np.unique(regions, axis=0, return_inverse=True)
+    unique, of_region = np.unique(regions.codes, axis=0, return_inverse=True)
     pairs = pairs_between(codes, unique, radius, n_threads=n_threads)
-    by_code = np.argsort(of_region.ravel(), kind="stable")
-    starts = np.searchsorted(of_region.ravel()[by_code], np.arange(len(unique) + 1))
-    best: dict[tuple[int, int], tuple[int, int]] = {}
-    for place, code, distance in zip(
-        pairs.first.tolist(), pairs.second.tolist(), pairs.distances.tolist(), strict=True
-    ):
-        for region in by_code[starts[code] : starts[code + 1]].tolist():
-            owner = int(owners[region])
-            if owner != place and (min(place, owner), max(place, owner)) not in apart:
-                best[place, owner] = min(best.get((place, owner), (distance, region)), (distance, region))
+    places, rows, distances = _with_all(pairs, of_region.ravel(), len(unique), radius)
+    owners = regions.owners[rows]
+    order = np.lexsort((rows, distances, owners, places))
+    order = order[owners[order] != places[order]]
+    best = np.ones(len(order), np.bool_)  # the first of each pair of pictures
+    best[1:] = (np.diff(places[order]) != 0) | (np.diff(owners[order]) != 0)
+    order = order[best]
     found = [
-        Inside(
-            pictures[place].id,
-            pictures[place].uri,
-            pictures[owner].id,
-            pictures[owner].uri,
-            boxes[region],
-            distance,
+        Inside(inner.id, inner.uri, outer.id, outer.uri, box_of(outer.id, number), distance)
+        for inner, outer, number, distance in zip(
+            (pictures[place] for place in places[order].tolist()),
+            (pictures[place] for place in owners[order].tolist()),
+            regions.numbers[rows[order]].tolist(),
+            distances[order].tolist(),
+            strict=True,
         )
-        for (place, owner), (distance, region) in best.items()
     ]
     return sorted(found, key=lambda each: (each.distance, each.id, each.of_id))
 
@@ -133,21 +142,34 @@ def find_leaks(
         raise InputError("the other gallery has no pictures")
     unique, of_other = np.unique(other_codes, axis=0, return_inverse=True)
     pairs = pairs_between(codes, unique, radius, n_threads=n_threads)
-    by_code = np.argsort(of_other.ravel(), kind="stable")
-    starts = np.searchsorted(of_other.ravel()[by_code], np.arange(len(unique) + 1))
+    found = _with_all(pairs, of_other.ravel(), len(unique), radius)
     leaks = []
-    for place, code, distance in zip(
-        pairs.first.tolist(), pairs.second.tolist(), pairs.distances.tolist(), strict=True
-    ):
-        own = pictures[place]
-        for number in by_code[starts[code] : starts[code + 1]].tolist():
-            other = others[number]
-            is_exact = own.sha256 == other.sha256
-            if radius or is_exact:
-                leaks.append(Leak(own.id, own.uri, other.id, other.uri, distance, is_exact))
+    for place, number, distance in zip(*(each.tolist() for each in found), strict=True):
+        own, other = pictures[place], others[number]
+        is_exact = own.sha256 == other.sha256
+        if radius or is_exact:
+            leaks.append(Leak(own.id, own.uri, other.id, other.uri, distance, is_exact))
     leaks.sort(key=lambda leak: (not leak.is_exact, leak.distance, leak.id, leak.other_id))
     n_bits = 8 * codes.shape[1]
     return Leaks(len(pictures), len(others), n_bits, radius, leaks, perf_counter() - started)
+
+
+def _with_all(pairs: Pairs, of_rows: NDArray[np.int64], n_codes: int, radius: int) -> Part:
+    """The same pairs of every row that has a pair's second code; `of_rows` is the code of each."""
+    by_code, starts = _by_code(of_rows, n_codes)
+    counts = starts[pairs.second + 1] - starts[pairs.second]
+    n = int(counts.sum())
+    if n > MOST_TOLD:
+        raise too_many(MOST_TOLD, radius)
+    which = np.repeat(np.arange(len(pairs)), counts)
+    within = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
+    return pairs.first[which], by_code[starts[pairs.second[which]] + within], pairs.distances[which]
+
+
+def _by_code(of_rows: NDArray[np.int64], n_codes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows by their code; those of code `i` begin at `starts[i]`."""
+    order = np.argsort(of_rows, kind="stable")
+    return order, np.searchsorted(of_rows[order], np.arange(n_codes + 1))
 
 
 def _checked(pictures: Sequence[PictureRow], codes: Codes, radius: int | None) -> int:
@@ -170,8 +192,7 @@ def _groups(
     pictures: Sequence[PictureRow], of_picture: NDArray[np.int64], n_codes: int, pairs: Pairs
 ) -> Iterator[CopyGroup]:
     neighbours, starts = _adjacent(pairs, n_codes)
-    by_code = np.argsort(of_picture, kind="stable")
-    firsts = np.searchsorted(of_picture[by_code], np.arange(n_codes + 1))
+    by_code, firsts = _by_code(of_picture, n_codes)
     linked = (np.diff(firsts) > 1) | (np.diff(starts) > 0)
     chains = _components(pairs, n_codes)
     facts = {place: _facts(pictures[place]) for place in np.flatnonzero(linked[of_picture]).tolist()}
