@@ -4,6 +4,9 @@
   bits, found exactly: those that were planted, at the distances they were planted at, and among 20,000 codes
   and some copies the very pairs of all distances. Seconds and peak memory of a process of its own; the same
   on one thread. FAISS's binary Flat index answers a range search of all codes by all, of fewer codes.
+- default: seconds that the default radius of 256 bits takes, where all codes are compared.
+- radius: what the default radius was chosen by, on photographs of a training split: the least distances
+  between different ones, and the share of altered copies within it.
 - copies: photographs of a test split, and copies of some as the web alters them, in one set of codes. A pair
   of a photograph and its copy, or of two copies of the same, is right; precision, recall and F1 over pairs,
   by the default radius of `grainhash duplicates`, which was chosen on other photographs.
@@ -25,6 +28,7 @@ from granularity_parts import material
 from harness import Target, arguments, peak_memory_mb, write
 from PIL import Image
 
+from grainhash.codes import hamming
 from grainhash.duplicates import default_radius, pairs_within
 from grainhash.encoder import Encoder
 from grainhash.types import Codes
@@ -46,6 +50,8 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(1) as pool:  # whose peak memory is its own
         figures: dict[str, Any] = {"pairs": pool.apply(pair_figures, (n,))}
     figures["faiss"] = faiss_figures(5_000 if options.quick else FAISS_CODES)
+    figures["default"] = default_figures(10_000 if options.quick else 100_000)
+    figures["radius"] = radius_figures(60 if options.quick else None)
     figures["copies"] = copy_figures(15 if options.quick else ALTERED)
     write(
         options,
@@ -134,9 +140,48 @@ def faiss_figures(n: int) -> dict[str, Any]:
     }
 
 
+def default_figures(n: int) -> dict[str, Any]:
+    """The default radius, at which all codes are compared."""
+    codes = np.random.default_rng(SEED).integers(0, 256, (n, 32), np.uint8)
+    started = perf_counter()
+    pairs_within(codes, default_radius(256))
+    return {"n": n, "bits": 256, "radius": default_radius(256), "seconds": round(perf_counter() - started, 3)}
+
+
+def radius_figures(n: int | None) -> dict[str, Any] | None:
+    """On photographs that `copy_figures` has none of."""
+    rows, hosts = material.rows_of("flickr8k_1k"), material.rows_of("coco_mini")
+    if rows is None or hosts is None:
+        return None
+    encoder = Encoder.load()
+    train = [row["image"] for row in rows if row["split"] == "train"][:n]
+    codes = np.concatenate([encoder.ask(data).codes for data in train])
+    between = np.sort(hamming(codes, codes)[np.triu_indices(len(codes), 1)])
+    radius, rng = default_radius(encoder.n_bits), random.Random(SEED)
+    chosen = rng.sample(range(len(train)), min(100, len(train)))
+    found = {}
+    for kind in material.CHANGES:
+        copies = [_altered(train[number], kind, hosts, rng) for number in chosen]
+        own = np.concatenate([encoder.ask(data).codes for data in copies])
+        found[kind] = round(float((hamming(own, codes[chosen]).diagonal() <= radius).mean()), 3)
+    return {
+        "n_photographs": len(train),
+        "n_pairs": len(between),
+        "radius": radius,
+        "least_between_different": between[:10].tolist(),
+        "copies_within": found,
+    }
+
+
+def _altered(data: bytes, kind: str, hosts: list[dict[str, Any]], rng: random.Random) -> bytes:
+    picture = Image.open(io.BytesIO(data)).convert("RGB")
+    other = Image.open(io.BytesIO(rng.choice(hosts)["image"])).convert("RGB")
+    return material.jpeg(*material.CHANGES[kind](picture, other, rng))
+
+
 def copy_figures(n: int) -> dict[str, Any] | None:
     """Precision, recall and F1 of pairs, by kind of change and over all."""
-    rows, hosts = material._rows("flickr8k_1k"), material._rows("coco_mini")
+    rows, hosts = material.rows_of("flickr8k_1k"), material.rows_of("coco_mini")
     if rows is None or hosts is None:
         return None
     rng = random.Random(SEED)
@@ -147,9 +192,7 @@ def copy_figures(n: int) -> dict[str, Any] | None:
     kinds = ["original"] * len(test)
     for kind in material.CHANGES:
         for number in chosen:
-            picture = Image.open(io.BytesIO(test[number])).convert("RGB")
-            other = Image.open(io.BytesIO(rng.choice(hosts)["image"])).convert("RGB")
-            pictures.append(material._jpeg(*material.CHANGES[kind](picture, other, rng)))
+            pictures.append(_altered(test[number], kind, hosts, rng))
             of.append(number)
             kinds.append(kind)
     codes = np.concatenate([encoder.ask(data).codes for data in pictures])
@@ -174,9 +217,12 @@ def _judged(codes: Codes, of: list[int], kinds: list[str], taken: tuple[str, ...
     right = sum(a == b for a, b in pairs)
     counts = np.bincount([of[row] for row in rows])
     there = int((counts * (counts - 1) // 2).sum())
-    precision, recall = right / max(len(pairs), 1), right / there
-    f1 = 2 * precision * recall / max(precision + recall, 1e-12)
-    return {"precision": round(precision, 4), "recall": round(recall, 4), "f1": round(f1, 4), "pairs": there}
+    return {
+        "precision": round(right / len(pairs), 4) if pairs else None,
+        "recall": round(right / there, 4),
+        "f1": round(2 * right / (len(pairs) + there), 4),
+        "pairs": there,
+    }
 
 
 def targets(figures: dict[str, Any]) -> list[Target]:

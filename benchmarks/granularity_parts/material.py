@@ -99,7 +99,7 @@ def scenes(*, quick: bool) -> Task | None:
 
 def objects(*, quick: bool) -> Task | None:
     """COCO's photographs: an object's box asks for other pictures with its class."""
-    rows = _rows("coco_mini")
+    rows = rows_of("coco_mini")
     if rows is None:
         return None
     rows = rows[: 60 if quick else None]
@@ -128,7 +128,7 @@ def objects(*, quick: bool) -> Task | None:
 
 def copies(*, quick: bool) -> Task | None:
     """Photographs, and altered copies of some: find the original."""
-    rows, hosts = _rows("flickr8k_1k"), _rows("coco_mini")
+    rows, hosts = rows_of("flickr8k_1k"), rows_of("coco_mini")
     if rows is None or hosts is None:
         return None
     rows = sorted(rows, key=lambda row: row["split"] != "test")  # those that copies are made of are among few
@@ -142,13 +142,13 @@ def copies(*, quick: bool) -> Task | None:
         picture = Image.open(io.BytesIO(files[name])).convert("RGB")
         for kind, change in CHANGES.items():
             other = Image.open(io.BytesIO(rng.choice(hosts)["image"])).convert("RGB")
-            questions.append(Question(kind, _jpeg(*change(picture, other, rng)), WHOLE, frozenset([name])))
+            questions.append(Question(kind, jpeg(*change(picture, other, rng)), WHOLE, frozenset([name])))
     return Task("copies", folder, questions, {"parts": QUERY_PARTS})
 
 
 def classes(*, quick: bool) -> Task | None:
     """Caltech-101: whole pictures ask for the others of their class."""
-    rows = _rows("caltech101")
+    rows = rows_of("caltech101")
     if rows is None:
         return None
     searched = [row for row in rows if row["split"] == "database"][:: 40 if quick else 1]
@@ -167,7 +167,7 @@ def classes(*, quick: bool) -> Task | None:
 
 def pictures_of(name: str) -> list[bytes] | None:
     """The pictures of one file of the evaluation data, if that is here."""
-    rows = _rows(name)
+    rows = rows_of(name)
     return None if rows is None else [row["image"] for row in rows]
 
 
@@ -232,7 +232,8 @@ CHANGES: dict[str, Callable[[Image.Image, Image.Image, random.Random], tuple[Ima
 }
 
 
-def _jpeg(picture: Image.Image, quality: int) -> bytes:
+def jpeg(picture: Image.Image, quality: int) -> bytes:
+    """A picture as the bytes of a JPEG."""
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=quality)
     return file.getvalue()
@@ -244,7 +245,8 @@ def _fractions(box: list[float], width: int, height: int) -> Box | None:
     return Box(*corners) if corners[0] < corners[2] and corners[1] < corners[3] else None
 
 
-def _rows(name: str) -> list[dict[str, Any]] | None:
+def rows_of(name: str) -> list[dict[str, Any]] | None:
+    """The rows of a table of photographs; `None` where it is not there."""
     path = PICTURES / f"{name}.parquet"
     if not path.exists():
         print(f"{name}: not measured, there is no {path.name} on this machine")

@@ -692,7 +692,12 @@ class Gallery:
         return found
 
     def duplicates(
-        self, *, radius: int | None = None, parts: bool = False, where: str | None = None
+        self,
+        *,
+        radius: int | None = None,
+        parts: bool = False,
+        where: str | None = None,
+        progress: Callable[[Progress], None] = silent,
     ) -> Duplicates:
         """Find copies of pictures, and say which of each to keep. No picture is read again.
 
@@ -701,13 +706,14 @@ class Gallery:
                 bytes are copies.
             parts: find pictures that lie inside others too; copies are left out there.
             where: a filter on metadata: only the pictures that pass it.
+            progress: called as codes are compared, where that takes long.
 
         Raises:
             WhereError: the filter does not parse.
             InputError: no pictures, or a radius that is none or far too large.
         """
         pictures, codes = self._wholes(where)
-        found = duplicates.find_copies(pictures, codes, radius, where=where)
+        found = duplicates.find_copies(pictures, codes, radius, where=where, progress=progress)
         if not parts or not found.radius:
             return found
         started = perf_counter()
@@ -715,16 +721,26 @@ class Gallery:
         kept = np.array([row.id not in copies for row in pictures])
         rows = [row for row, stays in zip(pictures, kept.tolist(), strict=True) if stays]
         regions = self._regions(np.array([row.id for row in rows], np.int64))
-        inside = duplicates.find_inside(rows, codes[kept], regions, found.radius, box_of=self._store.box)
+        inside = duplicates.find_inside(
+            rows, codes[kept], regions, found.radius, box_of=self._store.box, progress=progress
+        )
         return replace(found, inside=inside, seconds=found.seconds + perf_counter() - started)
 
-    def leaks(self, other: Gallery, *, radius: int | None = None, where: str | None = None) -> Leaks:
+    def leaks(
+        self,
+        other: Gallery,
+        *,
+        radius: int | None = None,
+        where: str | None = None,
+        progress: Callable[[Progress], None] = silent,
+    ) -> Leaks:
         """Find the pictures that another gallery has too, such as one to train on and one to test on.
 
         Args:
             other: a gallery of the same encoder.
             radius: see `duplicates`.
             where: a filter on the metadata of both.
+            progress: see `duplicates`.
 
         Raises:
             EncoderMismatch: the other gallery has codes of another encoder.
@@ -732,7 +748,7 @@ class Gallery:
         """
         self._follow_encoder()
         other._store.check_encoder(self._encoder.fingerprint)
-        return duplicates.find_leaks(*self._wholes(where), *other._wholes(where), radius)
+        return duplicates.find_leaks(*self._wholes(where), *other._wholes(where), radius, progress=progress)
 
     def move_copies(self, found: Duplicates, folder: Path | str) -> Acted:
         """Move the files of copies into a folder, and take them out of the gallery.
@@ -801,11 +817,8 @@ class Gallery:
         if not key or key in BUILT_IN:
             raise MetadataError(f"key {key!r}: every picture has a field of that name; choose another")
         check_metadata({key: 0}, "store")
-        if not replace and key in {known for known, _ in self._store.meta_keys()}:
-            raise MetadataError(
-                f"pictures of the gallery have {key!r} already; choose another key, or say that it may be "
-                "replaced (--replace)"
-            )
+        if not replace:
+            self._store.check_new([key])
 
     def browse(self, *, after: int = 0, limit: int = 100, where: str | None = None) -> list[PictureRow]:
         """The next pictures in ascending order of id, without any query.

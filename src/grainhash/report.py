@@ -422,13 +422,16 @@ def template(name: str) -> Template:
     """A page of the package; what is filled in is escaped, and what is missing is an error."""
     from importlib.resources import files
 
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(lambda part: files("grainhash").joinpath(part).read_text(encoding="utf-8")),
     )
-    source = files("grainhash").joinpath(name).read_text(encoding="utf-8")
-    return environment.from_string(source)
+    return environment.get_template(name)
 
 
 def _section(

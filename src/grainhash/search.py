@@ -193,14 +193,11 @@ def _matches(index: Index, question: Question, ids: NDArray[np.int64]) -> _Match
     there = bits <= index.n_bits
     values = np.where(there, bits.astype(np.float64), np.inf)
     if question.projections is not None and len(ids):
-        unasked = index.n_bits - question.n_bits  # which count nothing
-        again = index.search(
-            np.pad(question.codes, ((0, 0), (0, unasked // 8))),
-            len(ids),
-            allow=ids,
-            projections=np.pad(question.projections, ((0, 0), (0, unasked))),
-            depth=len(ids),
-        )
+        codes, projections = question.codes, question.projections
+        if unasked := index.n_bits - question.n_bits:  # bits that count nothing
+            codes = np.pad(codes, ((0, 0), (0, unasked // 8)))
+            projections = np.pad(projections, ((0, 0), (0, unasked)))
+        again = index.search(codes, len(ids), allow=ids, projections=projections, depth=len(ids))
         scale = np.abs(question.projections).mean(axis=1)
         for row, size in enumerate(scale):
             at = np.searchsorted(ids, again.ids[row])

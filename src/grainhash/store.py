@@ -390,6 +390,18 @@ class Store:
                 [(_json(meta), id) for id, meta in metas.items()],
             )
 
+    def check_new(self, keys: Iterable[str]) -> None:
+        """Check that no picture has some keys of metadata.
+
+        Raises:
+            MetadataError: one has.
+        """
+        if taken := set(keys) & {key for key, _ in self.meta_keys()}:
+            raise MetadataError(
+                f"pictures of the gallery have {min(taken)!r} already; choose another key, or say that it "
+                "may be replaced (--replace)"
+            )
+
     def merge_meta(
         self, values: Mapping[int, Mapping[str, Any]], *, drop: Iterable[str] = (), new: Iterable[str] = ()
     ) -> int:
@@ -409,11 +421,7 @@ class Store:
         """
         dropped = set(drop)
         with self.writing() as db:
-            if taken := set(new) & {key for key, _ in self.meta_keys()}:
-                raise MetadataError(
-                    f"pictures of the gallery have {min(taken)!r} already; choose another key, or say that "
-                    "it may be replaced (--replace)"
-                )
+            self.check_new(new)
             n = 0
             for id, own in values.items():
                 row = db.execute("SELECT meta FROM pictures WHERE id = ?", (id,)).fetchone()

@@ -83,11 +83,10 @@ def classify(
     others = np.setdiff1d(np.arange(len(pictures)), rows, assume_unique=True)
     learned, unlabelled = np.ascontiguousarray(codes[rows]), np.ascontiguousarray(codes[others])
 
-    model, novelty, distances = _fit(learned, classes, len(labels), unlabelled, settings)
+    model, novelty, distances, left_out = _fit(learned, classes, len(labels), unlabelled, settings)
     if settings.held_out:
         evaluation = _judge_held_out(learned, classes, labels, unlabelled, settings)
     else:
-        left_out = neighbour_graph(learned, 1, n_threads=settings.n_threads).distances[:, 0]
         found = softmax(model.left_out / model.temperature)
         refused = _refused(found, left_out, novelty.radius, settings)
         evaluation = _judged("left out", len(learned) - 1, found, classes, labels, refused)
@@ -150,15 +149,18 @@ def _check(labels: Sequence[str], classes: Ints, n_pictures: int, where: str | N
 
 def _fit(
     learned: Codes, classes: Ints, n_classes: int, unlabelled: Codes, settings: ClassifySettings
-) -> tuple[Vote | Linear, Novelty, Ints]:
-    """The classifier, the radius of its classes, and bits from the unlabelled to the nearest labelled."""
+) -> tuple[Vote | Linear, Novelty, Ints, Ints]:
+    """The classifier, the radius of its classes, bits to the nearest labelled from others and among them."""
     kind = Vote if settings.method == "vote" else Linear
     model = kind.fit(learned, classes, n_classes, n_threads=settings.n_threads)
     distances = nearest(learned, unlabelled, settings.n_threads)
-    if settings.radius is not None:
-        return model, Novelty(settings.radius, float((distances <= settings.radius).mean())), distances
     left_out = neighbour_graph(learned, 1, n_threads=settings.n_threads).distances[:, 0]
-    return model, Novelty.fit(left_out, distances, learned.shape[1] * 8), distances
+    if settings.radius is None:
+        novelty = Novelty.fit(left_out, distances, learned.shape[1] * 8)
+    else:
+        within = distances <= settings.radius
+        novelty = Novelty(settings.radius, float(within.mean()) if len(within) else 1.0)
+    return model, novelty, distances, left_out
 
 
 def nearest(learned: Codes, codes: Codes, n_threads: int | None) -> Ints:
@@ -186,7 +188,7 @@ def _judge_held_out(
         )
     rest, part = np.ascontiguousarray(codes[~is_judged]), np.ascontiguousarray(codes[is_judged])
     # What is held out counts as unlabelled: it is no evidence on labelled pictures.
-    model, novelty, distances = _fit(
+    model, novelty, distances, _ = _fit(
         rest, classes[~is_judged], len(labels), np.concatenate([part, unlabelled]), settings
     )
     found = model.probabilities(part, n_threads=settings.n_threads)

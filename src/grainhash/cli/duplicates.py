@@ -80,7 +80,8 @@ def duplicates(
         if against is not None:
             _leaks(opened, against, radius, where, csv, as_json)
             return
-        found = opened.duplicates(radius=radius, parts=parts, where=where)
+        with progress_bar(quiet=as_json) as progress:
+            found = opened.duplicates(radius=radius, parts=parts, where=where, progress=progress)
         if csv is not None:
             write_file(csv, duplicates_report.copies_csv(found).encode("utf-8", "replace"))
         if html is not None:
@@ -169,7 +170,8 @@ def _leaks(
             if not is_gallery:
                 with progress_bar(quiet=as_json) as progress:
                     other.index(against, progress=progress)
-            found = opened.leaks(other, radius=radius, where=where)
+            with progress_bar(quiet=as_json) as progress:
+                found = opened.leaks(other, radius=radius, where=where, progress=progress)
     if csv is not None:
         write_file(csv, duplicates_report.leaks_csv(found).encode("utf-8", "replace"))
     if as_json:

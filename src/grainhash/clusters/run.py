@@ -88,8 +88,8 @@ def cluster(
     done(0, "group")
     labels, tried, converged, notes = _labels(codes, settings)
     done(1, "group")
-    labels, order = _by_size(labels, len(pictures))
-    groups, alone = _groups(pictures, codes, labels, len(order), leave_out)
+    labels, n_groups = _by_size(labels)
+    groups, alone = _groups(pictures, codes, labels, n_groups, leave_out)
     done(2, "group")
     places = _places(pictures, codes, labels, settings) if settings.with_map else []
     done(3, "group")
@@ -134,13 +134,13 @@ def _labels(
     return found.labels, tried, found.converged, notes
 
 
-def _by_size(labels: NDArray[np.int32], n: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Labels renumbered so that the largest group is 0, of equals that with the first picture."""
+def _by_size(labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], int]:
+    """Labels so that the largest group is 0, of equals that with the first picture; and how many groups."""
     there, firsts, sizes = np.unique(labels[labels >= 0], return_index=True, return_counts=True)
     order = np.lexsort((firsts, -sizes))
     renumbered = np.full(max(int(labels.max()) + 1, 1), -1, np.int32)
     renumbered[there[order]] = np.arange(len(order))
-    return np.where(labels >= 0, renumbered[labels], -1).astype(np.int32), order
+    return np.where(labels >= 0, renumbered[labels], -1).astype(np.int32), len(order)
 
 
 def _groups(

@@ -9,7 +9,7 @@ codes, and only codes that agree in it are compared. A pair counts in the first 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
@@ -22,7 +22,7 @@ from grainhash.codes import check_codes
 from grainhash.encoder.network import usable_cores
 from grainhash.errors import CodesError, InputError
 from grainhash.index import Index
-from grainhash.types import Codes
+from grainhash.types import Codes, Progress, silent
 
 CHUNK = 2**20
 """Candidates that a thread compares at once: some tens of megabytes."""
@@ -65,27 +65,41 @@ class Pairs:
         return cls(first[order], second[order], distances[order])
 
 
-def pairs_within(codes: Codes, radius: int, *, n_threads: int | None = None) -> Pairs:
+def pairs_within(
+    codes: Codes,
+    radius: int,
+    *,
+    n_threads: int | None = None,
+    progress: Callable[[Progress], None] = silent,
+) -> Pairs:
     """All pairs `first < second` of different codes that differ in at most `radius` bits.
 
     Args:
         codes: `(n, n_bytes)`, no two the same (`numpy.unique`): of n equal ones there were n² / 2 pairs.
         radius: in bits, at least 1.
         n_threads: as many as there are cores by default; the answer is the same for any.
+        progress: called as a scan goes on; blocks take seconds.
 
     Raises:
         CodesError: not codes.
         InputError: more than `MOST` pairs, or a radius that is none.
     """
-    return _joined(codes, codes, radius, n_threads, itself=True)
+    return _joined(codes, codes, radius, n_threads, progress, itself=True)
 
 
-def pairs_between(codes: Codes, others: Codes, radius: int, *, n_threads: int | None = None) -> Pairs:
+def pairs_between(
+    codes: Codes,
+    others: Codes,
+    radius: int,
+    *,
+    n_threads: int | None = None,
+    progress: Callable[[Progress], None] = silent,
+) -> Pairs:
     """All pairs of one of some codes and one of others that differ in at most `radius` bits.
 
     The arguments and errors are those of `pairs_within`; codes that are the same in both make a pair.
     """
-    return _joined(codes, others, radius, n_threads, itself=False)
+    return _joined(codes, others, radius, n_threads, progress, itself=False)
 
 
 def too_many(most: int, radius: int) -> InputError:
@@ -93,7 +107,15 @@ def too_many(most: int, radius: int) -> InputError:
     return InputError(f"more than {most:,} pairs within {radius} bits: choose a smaller radius")
 
 
-def _joined(codes: Codes, others: Codes, radius: int, n_threads: int | None, *, itself: bool) -> Pairs:
+def _joined(
+    codes: Codes,
+    others: Codes,
+    radius: int,
+    n_threads: int | None,
+    progress: Callable[[Progress], None],
+    *,
+    itself: bool,
+) -> Pairs:
     codes, others = check_codes(codes), check_codes(others)
     if codes.shape[1] != others.shape[1]:
         raise CodesError(f"codes of {8 * codes.shape[1]} and of {8 * others.shape[1]} bits are in no pair")
@@ -108,7 +130,7 @@ def _joined(codes: Codes, others: Codes, radius: int, n_threads: int | None, *, 
         n_candidates = sum(pool.map(lambda number: join.buckets(number).n_candidates, numbers))
         if join.blocks and SCANNED * n_candidates < len(left) * len(join.right):
             return Pairs.of(list(chain.from_iterable(pool.map(join.agreeing, numbers))))
-    return Pairs.of(list(_scanned(codes, others, threads, join)))
+    return Pairs.of(list(_scanned(codes, others, threads, join, progress)))
 
 
 def _blocks(n_bits: int, radius: int) -> list[tuple[int, int]]:
@@ -223,7 +245,9 @@ def _expanded(
         first = last
 
 
-def _scanned(codes: Codes, others: Codes, n_threads: int, join: _Join) -> Iterator[Part]:
+def _scanned(
+    codes: Codes, others: Codes, n_threads: int, join: _Join, progress: Callable[[Progress], None]
+) -> Iterator[Part]:
     """The pairs by all distances."""
     index = Index(8 * others.shape[1])
     index.add(np.ascontiguousarray(others))
@@ -234,4 +258,5 @@ def _scanned(codes: Codes, others: Codes, n_threads: int, join: _Join) -> Iterat
         rows = start + np.repeat(np.arange(len(some)), np.diff(found.limits))
         wanted = rows < found.ids if join.itself else np.ones(len(rows), np.bool_)
         join.count(int(wanted.sum()))
+        progress(Progress("compare", min(start + step, len(codes)), len(codes), 0))
         yield rows[wanted], found.ids[wanted], found.distances[wanted]

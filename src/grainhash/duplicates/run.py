@@ -20,7 +20,7 @@ from grainhash.duplicates.pairs import Pairs, Part, pairs_between, pairs_within,
 from grainhash.duplicates.result import Copy, CopyGroup, Duplicates, Inside, Leak, Leaks
 from grainhash.errors import InputError
 from grainhash.store import PictureRow
-from grainhash.types import Box, Codes
+from grainhash.types import Box, Codes, Progress, silent
 
 NEAR = 0.14
 """The radius by default, as a share of the bits: tuned on altered photographs of our own."""
@@ -44,6 +44,7 @@ def find_copies(
     *,
     where: str | None = None,
     n_threads: int | None = None,
+    progress: Callable[[Progress], None] = silent,
 ) -> Duplicates:
     """Groups of pictures that are copies of one another.
 
@@ -53,6 +54,7 @@ def find_copies(
         radius: in bits; `default_radius` by default. With 0 only files with the same bytes are copies.
         where: the filter that chose the pictures.
         n_threads: the answer is the same for any.
+        progress: called as codes are compared, where that takes long.
 
     Raises:
         InputError: no pictures, or a radius that is none or far too large.
@@ -61,7 +63,7 @@ def find_copies(
     radius = _checked(pictures, codes, radius)
     keys = codes if radius else _contents(pictures)
     unique, of_picture = np.unique(keys, axis=0, return_inverse=True)
-    pairs = pairs_within(unique, radius, n_threads=n_threads) if radius else Pairs.of([])
+    pairs = pairs_within(unique, radius, n_threads=n_threads, progress=progress) if radius else Pairs.of([])
     groups = list(_groups(pictures, of_picture.ravel(), len(unique), pairs))
     n_bits = 8 * codes.shape[1]
     return Duplicates(len(pictures), n_bits, radius, groups, where=where, seconds=perf_counter() - started)
@@ -87,6 +89,7 @@ def find_inside(
     *,
     box_of: Callable[[int, int], Box],
     n_threads: int | None = None,
+    progress: Callable[[Progress], None] = silent,
 ) -> list[Inside]:
     """Pictures that are found in a part of another: whole codes near to codes of regions.
 
@@ -97,12 +100,13 @@ def find_inside(
         radius: in bits.
         box_of: the box of a region, by the id of its picture and its number.
         n_threads: the answer is the same for any.
+        progress: see `find_copies`.
 
     Raises:
         InputError: more than `MOST_TOLD` regions are near to wholes.
     """
     unique, of_region = np.unique(regions.codes, axis=0, return_inverse=True)
-    pairs = pairs_between(codes, unique, radius, n_threads=n_threads)
+    pairs = pairs_between(codes, unique, radius, n_threads=n_threads, progress=progress)
     places, rows, distances = _with_all(pairs, of_region.ravel(), len(unique), radius)
     owners = regions.owners[rows]
     order = np.lexsort((rows, distances, owners, places))
@@ -131,6 +135,7 @@ def find_leaks(
     radius: int | None = None,
     *,
     n_threads: int | None = None,
+    progress: Callable[[Progress], None] = silent,
 ) -> Leaks:
     """Pictures that are in two sets, such as one to train on and one to test on.
 
@@ -141,7 +146,7 @@ def find_leaks(
     if not others:
         raise InputError("the other gallery has no pictures")
     unique, of_other = np.unique(other_codes, axis=0, return_inverse=True)
-    pairs = pairs_between(codes, unique, radius, n_threads=n_threads)
+    pairs = pairs_between(codes, unique, radius, n_threads=n_threads, progress=progress)
     found = _with_all(pairs, of_other.ravel(), len(unique), radius)
     leaks = []
     for place, number, distance in zip(*(each.tolist() for each in found), strict=True):

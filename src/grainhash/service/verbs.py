@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from itertools import count, takewhile
 from pathlib import Path
@@ -19,7 +19,7 @@ from grainhash.explain import Explanation
 from grainhash.gallery import Gallery
 from grainhash.images import decode, encode_jpeg, fit
 from grainhash.service.models import How, What
-from grainhash.service.problems import Problem
+from grainhash.service.problems import Problem, busy
 from grainhash.service.settings import ServiceSettings
 from grainhash.service.uploads import is_kept, keep
 from grainhash.service.workers import Look, Workers
@@ -54,6 +54,7 @@ class Verbs:
         self.gallery = gallery
         self._workers = workers
         self._settings = settings
+        self._comparing = False
         self._writing = [threading.Lock() for _ in range(LOCKS)]
 
     # Asking
@@ -214,8 +215,7 @@ class Verbs:
         """Pictures that are alike, the first of each group, and where all are on a map."""
 
         def find() -> dict[str, Any]:
-            self._check_few()
-            found = self.gallery.cluster(k=k, where=where, with_map=with_map)
+            found = self.gallery.cluster(k=k, where=where, with_map=with_map, restarts=1)
             sheets = [group.members[:SHEET] for group in found.groups]
             rows = self._rows(member.id for sheet in sheets for member in sheet)
             groups = [
@@ -246,13 +246,12 @@ class Verbs:
                 "places": places,
             }
 
-        return await self._workers.run(find)
+        return await self._compare(find)
 
     async def duplicates(self, radius: int | None, where: str | None) -> dict[str, Any]:
         """Copies, each group with the one to keep."""
 
         def find() -> dict[str, Any]:
-            self._check_few()
             found = self.gallery.duplicates(radius=radius, where=where)
             shown = found.groups[:MAX_GROUPS]
             rows = self._rows(each.id for group in shown for each in (group.keep, *group.copies[:SHEET]))
@@ -277,11 +276,22 @@ class Verbs:
                 "groups": groups,
             }
 
-        return await self._workers.run(find)
+        return await self._compare(find)
 
-    def _check_few(self) -> None:
+    async def _compare(self, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """One of these at a time: each takes a thread for seconds, and the others are for searches."""
+        if self._comparing:
+            raise busy("all pictures are being compared already")
+        self._comparing = True
+        try:
+            return await self._workers.run(lambda: self._compared(find))
+        finally:
+            self._comparing = False
+
+    def _compared(self, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         if len(self.gallery) > MAX_COMPARED:
             raise Problem(422, f"too many pictures to compare while you wait: more than {MAX_COMPARED:,}")
+        return find()
 
     def _rows(self, ids: Iterable[int]) -> dict[int, dict[str, Any]]:
         """Pictures by id, without those that are gone."""

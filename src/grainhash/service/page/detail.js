@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { drawBits } from "./bits.js";
-import { closeButton, makeDialog, usesArrows } from "./dialog.js";
+import { closeButton, keepFocus, makeDialog, stepByArrows } from "./dialog.js";
 import { button, make, makeSvg, placeAt, setVars } from "./dom.js";
 import { fact, metadata } from "./facts.js";
 import { isWhole } from "./geometry.js";
@@ -70,7 +70,7 @@ function build() {
         make("h3", { say: "detail.from" }), parts.from,
         make("h3", { say: "detail.why" }), parts.reason, parts.strip, parts.facts)),
   );
-  parts.dialog.addEventListener("keydown", (event) => onKey(event));
+  stepByArrows(parts.dialog, step);
   return parts;
 }
 
@@ -219,20 +219,11 @@ function showFrom() {
   );
 }
 
-/** @param {KeyboardEvent} event */
-function onKey(event) {
-  if (usesArrows(event.target) || event.altKey || event.ctrlKey || event.metaKey) return;
-  if (event.key === "ArrowLeft") step(-1);
-  else if (event.key === "ArrowRight") step(1);
-  else return;
-  event.preventDefault();
-}
-
 function step(by) {
   const rank = hit.rank + by;
   if (rank < 1 || rank > context.answer.hits.length) return;
   show(rank);
-  if (document.activeElement instanceof HTMLButtonElement && document.activeElement.disabled) view.title.focus();
+  keepFocus(view.title);
 }
 
 function onClose() {

@@ -1,7 +1,7 @@
 // One picture of the gallery: what is known of it, its regions, and where to search from.
 
 import * as api from "./api.js";
-import { closeButton, makeDialog, usesArrows } from "./dialog.js";
+import { closeButton, keepFocus, makeDialog, stepByArrows } from "./dialog.js";
 import { announce, button, make, placeAt } from "./dom.js";
 import { fact, metadata } from "./facts.js";
 import { smallestAt } from "./geometry.js";
@@ -68,7 +68,7 @@ function build() {
         make("h3", { say: "detail.from" }), parts.from,
         make("h3", { say: "detail.about" }), parts.facts, parts.removal, parts.state)),
   );
-  parts.dialog.addEventListener("keydown", (event) => onKey(event));
+  stepByArrows(parts.dialog, step);
   return parts;
 }
 
@@ -170,20 +170,11 @@ async function remove() {
   }
 }
 
-/** @param {KeyboardEvent} event */
-function onKey(event) {
-  if (usesArrows(event.target) || event.altKey || event.ctrlKey || event.metaKey) return;
-  if (event.key === "ArrowLeft") step(-1);
-  else if (event.key === "ArrowRight") step(1);
-  else return;
-  event.preventDefault();
-}
-
 function step(by) {
   const place = at + by;
   if (place < 0 || place >= context.pictures.length) return;
   show(place);
-  if (document.activeElement instanceof HTMLButtonElement && document.activeElement.disabled) view.title.focus();
+  keepFocus(view.title);
 }
 
 function onClose() {
