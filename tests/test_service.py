@@ -34,6 +34,8 @@ from grainhash.service.guard import Rates
 from grainhash.service.problems import Problem
 from grainhash.service.settings import ServiceSettings
 from grainhash.service.uploads import Bodies
+from grainhash.service.verbs import MOST_COMPARING, Verbs
+from grainhash.service.workers import Workers
 
 PROBLEM = "application/problem+json"
 WRITE = {"Authorization": f"Bearer {TOKEN}"}
@@ -207,6 +209,41 @@ def test_groups_and_copies_are_those_of_the_gallery(server, indexed):
         assert client.duplicates(radius=120) == answer
     is_problem(server.client.get("/api/v1/groups", params={"k": 999}), 422)
     is_problem(server.client.get("/api/v1/groups", params={"where": "this is no filter"}), 422)
+
+
+def test_all_pictures_are_compared_by_one_request_at_a_time_and_few_wait(indexed, monkeypatch):
+    go_on, at_once, most = threading.Event(), 0, 0
+    own = Gallery.duplicates
+
+    def slowly(gallery, **how):
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        go_on.wait(30)
+        at_once -= 1
+        return own(gallery, **how)
+
+    async def ask(gallery):
+        workers = Workers(gallery, 64, 3)
+        workers.start()
+        verbs = Verbs(gallery, workers, ServiceSettings())
+        asked = [asyncio.create_task(verbs.duplicates(None, None)) for _ in range(MOST_COMPARING)]
+        await asyncio.sleep(0.1)
+        with pytest.raises(Problem, match="compared already") as refused:
+            await verbs.duplicates(None, None)
+        assert refused.value.status == 503
+        assert (await verbs.browse(0, 5, None))["pictures"]  # there are threads left
+        go_on.set()
+        answers = await asyncio.gather(*asked)
+        assert (await verbs.duplicates(None, None)) == answers[0]
+        workers.close()
+        return answers
+
+    monkeypatch.setattr(Gallery, "duplicates", slowly)
+    with Gallery.open(indexed) as gallery:
+        answers = asyncio.run(ask(gallery))
+    assert len(answers) == MOST_COMPARING
+    assert most == 1
 
 
 def test_a_batch_answers_each_picture_and_says_which_cannot_be_used(server, cat):

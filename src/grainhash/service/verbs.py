@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -35,6 +36,8 @@ SHEET = 24
 """Pictures of a group that are described, the one in its middle or to keep first."""
 MAX_GROUPS = 200
 """Groups of copies that are described."""
+MOST_COMPARING = 4
+"""Requests that compare all pictures, or wait for that."""
 MAX_COMPARED = 100_000
 """Pictures of a gallery that are all compared in a request."""
 
@@ -54,7 +57,8 @@ class Verbs:
         self.gallery = gallery
         self._workers = workers
         self._settings = settings
-        self._comparing = False
+        self._comparing = asyncio.Lock()
+        self._n_comparing = 0
         self._writing = [threading.Lock() for _ in range(LOCKS)]
 
     # Asking
@@ -280,13 +284,14 @@ class Verbs:
 
     async def _compare(self, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """One of these at a time: each takes a thread for seconds, and the others are for searches."""
-        if self._comparing:
+        if self._n_comparing >= MOST_COMPARING:
             raise busy("all pictures are being compared already")
-        self._comparing = True
+        self._n_comparing += 1
         try:
-            return await self._workers.run(lambda: self._compared(find))
+            async with self._comparing:
+                return await self._workers.run(lambda: self._compared(find))
         finally:
-            self._comparing = False
+            self._n_comparing -= 1
 
     def _compared(self, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         if len(self.gallery) > MAX_COMPARED:
