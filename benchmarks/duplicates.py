@@ -7,27 +7,31 @@
 - default: seconds that the default radius of 256 bits takes, where all codes are compared.
 - radius: what the default radius was chosen by, on photographs of a training split: the least distances
   between different ones, and the share of altered copies within it.
-- copies: photographs of a test split, and copies of some as the web alters them, in one set of codes. A pair
-  of a photograph and its copy, or of two copies of the same, is right; precision, recall and F1 over pairs,
-  by the default radius of `grainhash duplicates`, which was chosen on other photographs.
+- copies: photographs of a test split, and copies of some as the web alters them, in one gallery. A pair of a
+  photograph and its copy, or of two copies of the same, is right; precision, recall and F1 over pairs, by the
+  default radius of `grainhash duplicates`, which was chosen on other photographs, and with `--verify`, too.
+  imagededup's pHash and CNN beside it on the same files, with `--peer`: a Python that has it (`pip install
+  imagededup`); its CNN is given the network of the shipped encoder.
 
-The photographs are not part of this repository: without them the second part is not measured.
+The photographs are not part of this repository: without them the last two are not measured.
 """
 
 from __future__ import annotations
 
-import io
 import multiprocessing
 import random
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
 import faiss
 import numpy as np
+from duplicates_parts import copies
 from granularity_parts import material
-from harness import Target, arguments, peak_memory_mb, write
-from PIL import Image
+from harness import Target, parser, peak_memory_mb, write
 
+from grainhash import Gallery
 from grainhash.codes import hamming
 from grainhash.duplicates import default_radius, pairs_within
 from grainhash.encoder import Encoder
@@ -40,19 +44,20 @@ CHECKED = 20_000
 SEED = 0
 FAISS_CODES = 50_000
 ALTERED = 150
-MILD = ("flip", "recolour", "rotate")
 
 
 def main() -> None:
     """Measure, write the results, and say which targets were met."""
-    options = arguments(__doc__)
+    parse = parser(__doc__)
+    parse.add_argument("--peer", type=Path, help="a Python that has imagededup, for its figures beside ours")
+    options = parse.parse_args()
     n = 100_000 if options.quick else 1_000_000
     with multiprocessing.get_context("spawn").Pool(1) as pool:  # whose peak memory is its own
         figures: dict[str, Any] = {"pairs": pool.apply(pair_figures, (n,))}
     figures["faiss"] = faiss_figures(5_000 if options.quick else FAISS_CODES)
     figures["default"] = default_figures(10_000 if options.quick else 100_000)
-    figures["radius"] = radius_figures(60 if options.quick else None)
-    figures["copies"] = copy_figures(15 if options.quick else ALTERED)
+    figures["radius"] = radius_figures(30 if options.quick else None)
+    figures["copies"] = copy_figures(*((40, 6) if options.quick else (None, ALTERED)), options.peer)
     write(
         options,
         "duplicates",
@@ -161,8 +166,8 @@ def radius_figures(n: int | None) -> dict[str, Any] | None:
     chosen = rng.sample(range(len(train)), min(100, len(train)))
     found = {}
     for kind in material.CHANGES:
-        copies = [_altered(train[number], kind, hosts, rng) for number in chosen]
-        own = np.concatenate([encoder.ask(data).codes for data in copies])
+        changed = [copies.altered(train[number], kind, hosts, rng) for number in chosen]
+        own = np.concatenate([encoder.ask(data).codes for data in changed])
         found[kind] = round(float((hamming(own, codes[chosen]).diagonal() <= radius).mean()), 3)
     return {
         "n_photographs": len(train),
@@ -173,61 +178,24 @@ def radius_figures(n: int | None) -> dict[str, Any] | None:
     }
 
 
-def _altered(data: bytes, kind: str, hosts: list[dict[str, Any]], rng: random.Random) -> bytes:
-    picture = Image.open(io.BytesIO(data)).convert("RGB")
-    other = Image.open(io.BytesIO(rng.choice(hosts)["image"])).convert("RGB")
-    return material.jpeg(*material.CHANGES[kind](picture, other, rng))
-
-
-def copy_figures(n: int) -> dict[str, Any] | None:
-    """Precision, recall and F1 of pairs, by kind of change and over all."""
+def copy_figures(n: int | None, n_copied: int, peer: Path | None) -> dict[str, Any] | None:
+    """Precision, recall and F1 of pairs of photographs of a test split, by kind of change and over all."""
     rows, hosts = material.rows_of("flickr8k_1k"), material.rows_of("coco_mini")
     if rows is None or hosts is None:
         return None
-    rng = random.Random(SEED)
-    test = [row["image"] for row in rows if row["split"] == "test"]
-    encoder = Encoder.load()
-    chosen = rng.sample(range(len(test)), min(n, len(test)))
-    pictures, of = list(test), list(range(len(test)))
-    kinds = ["original"] * len(test)
-    for kind in material.CHANGES:
-        for number in chosen:
-            pictures.append(_altered(test[number], kind, hosts, rng))
-            of.append(number)
-            kinds.append(kind)
-    codes = np.concatenate([encoder.ask(data).codes for data in pictures])
-    figures = {"n_photographs": len(test), "n_copied": len(chosen), "radius": default_radius(encoder.n_bits)}
-    figures["mild"] = _judged(codes, of, kinds, MILD)
-    figures["all"] = _judged(codes, of, kinds, tuple(material.CHANGES))
-    figures["kinds"] = {kind: _judged(codes, of, kinds, (kind,)) for kind in material.CHANGES}
-    return figures
-
-
-def _judged(codes: Codes, of: list[int], kinds: list[str], taken: tuple[str, ...]) -> dict[str, Any]:
-    rows = [row for row, kind in enumerate(kinds) if kind == "original" or kind in taken]
-    unique, inverse = np.unique(codes[rows], axis=0, return_inverse=True)
-    inverse = inverse.ravel()
-    found = pairs_within(unique, default_radius(8 * codes.shape[1]))
-    members: list[list[int]] = [[] for _ in range(len(unique))]
-    for place, code in enumerate(inverse.tolist()):
-        members[code].append(of[rows[place]])
-    pairs = [(a, b) for code in members for i, a in enumerate(code) for b in code[i + 1 :]]
-    for first, second in zip(found.first.tolist(), found.second.tolist(), strict=True):
-        pairs += [(a, b) for a in members[first] for b in members[second]]
-    right = sum(a == b for a, b in pairs)
-    counts = np.bincount([of[row] for row in rows])
-    there = int((counts * (counts - 1) // 2).sum())
-    return {
-        "precision": round(right / len(pairs), 4) if pairs else None,
-        "recall": round(right / there, 4),
-        "f1": round(2 * right / (len(pairs) + there), 4),
-        "pairs": there,
-    }
+    test = [row["image"] for row in rows if row["split"] == "test"][:n]
+    pictures = copies.album(test, n_copied, hosts, SEED, "copies")
+    with TemporaryDirectory() as folder, Gallery.open(Path(folder) / "gallery", create=True) as gallery:
+        figures = copies.by_ours(pictures, gallery)
+    if peer is None:
+        print("imagededup: not measured; --peer PYTHON says which Python has it")
+        return figures
+    return {**figures, "imagededup": copies.by_imagededup(pictures, peer)}
 
 
 def targets(figures: dict[str, Any]) -> list[Target]:
     """Those of the issue that this measures."""
-    pairs, copies = figures["pairs"], figures["copies"]
+    pairs, copied = figures["pairs"], figures["copies"]
     exact = pairs["as_planted"] and pairs["as_all_distances"]
     same, of = (
         pairs["same_on_one_thread"],
@@ -240,10 +208,15 @@ def targets(figures: dict[str, Any]) -> list[Target]:
         Target(ISSUE, "the same: exactly the pairs there are", "1", float(exact), exact),
         Target(ISSUE, "the same pairs on one thread", "1", float(same), same),
     ]
-    if copies is not None:
-        f1 = copies["all"]["f1"]
-        found.append(Target(ISSUE, "near copies of photographs, all changes: F1", ">= .97", f1, f1 >= 0.97))
-    found.append(Target(ISSUE, "the same: above imagededup's CNN and pHash in F1", "> 0", None, False))
+    if copied is not None:
+        f1 = copied["verified"]["all"]["f1"]
+        name = "near copies of photographs, all changes, verified: F1"
+        found.append(Target(ISSUE, name, ">= .97", f1, f1 >= 0.97))
+        peers = copied.get("imagededup", {}).values()
+        least = f1 - max(peer["best"]["all"]["f1"] for peer in peers) if peers else None
+        name = "the same: above imagededup's CNN and pHash, each at its best threshold, in F1"
+        met = least is not None and least > 0
+        found.append(Target(ISSUE, name, "> 0", None if least is None else round(least, 4), met))
     return found
 
 

@@ -12,7 +12,7 @@ import pytest
 from grouping import gallery_of
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from typer.testing import CliRunner
 
 from grainhash import Gallery
@@ -25,8 +25,10 @@ from grainhash.duplicates import (
     pairs,
     pairs_between,
     pairs_within,
+    verified_copies,
 )
 from grainhash.duplicates import run as duplicates_run
+from grainhash.encoder.points import corner_points, mirrored
 from grainhash.errors import GalleryWriteError, InputError
 from grainhash.store import PictureRow
 from grainhash.types import Box
@@ -342,3 +344,157 @@ def test_what_two_sets_share_is_listed(gallery, album, tmp_path, photographs):
         exact = gallery.leaks(other, radius=0)
         assert all(leak.is_exact for leak in exact.leaks)
     assert not list(album.rglob("*.sqlite"))
+
+
+# Looked at again
+
+
+@pytest.fixture(scope="module")
+def altered(tmp_path_factory, photographs):
+    """Photographs; copies of two that no radius tells; two others with the same words over them."""
+    folder = tmp_path_factory.mktemp("altered") / "album"
+    shutil.copytree(photographs, folder)
+    with Image.open(folder / "animals/chelsea.png") as file:
+        cat = file.convert("RGB")
+    with Image.open(folder / "places/china.jpg") as file:
+        china = file.convert("RGB")
+    width, height = cat.size
+    ImageOps.mirror(cat).rotate(8, Image.Resampling.BICUBIC, fillcolor=(127, 127, 127)).save(
+        folder / "turned.jpg"
+    )
+    cat.crop((width // 3, 0, width, 2 * height // 3)).save(folder / "cut.png")
+    cat.crop((0, height // 4, 2 * width // 3, height)).save(folder / "cut-elsewhere.png")
+    cat.resize((width // 2, height // 2)).save(folder / "crushed.jpg", quality=12)
+    china.paste(cat.resize((260, 260 * height // width)), (300, 120))
+    china.save(folder / "pasted.jpg")
+    (folder / "places/china.jpg").unlink()
+    for name in ("coffee", "rocket"):
+        path = next(folder.rglob(f"{name}.*"))
+        with Image.open(path) as file:
+            picture = file.convert("RGB").resize((400, 400))
+        for line in range(4):
+            ImageDraw.Draw(picture).text((20, 20 + 90 * line), "FOR SALE 2 for 1", (255, 255, 255), size(44))
+        picture.save(folder / f"{name}-for-sale.jpg")
+    return folder
+
+
+def size(pixels):
+    return ImageFont.load_default(size=pixels)
+
+
+@pytest.fixture(scope="module")
+def looked(altered, tmp_path_factory):
+    with Gallery.open(tmp_path_factory.mktemp("looked") / "gallery", create=True) as opened:
+        opened.index(altered)
+        yield opened
+
+
+def pairs_of(found):
+    return {frozenset((Path(each.uri).stem, Path(each.other_uri).stem)) for each in found.likenesses}
+
+
+def test_looking_finds_copies_that_are_cut_turned_mirrored_and_pasted(looked, altered):
+    by_code, found = looked.duplicates(), looked.duplicates(verify=True)
+    cats = {"chelsea", "turned", "cut", "cut-elsewhere", "crushed", "pasted"}
+    assert cats - {Path(copy.uri).stem for copy in by_code.copies} > {"cut", "pasted"}
+    told = pairs_of(found)
+    assert {frozenset(("chelsea", other)) for other in cats - {"chelsea"}} <= told
+    assert frozenset(("cut", "turned")) in told  # both are of the same, and were compared for that
+    assert found.radius is None
+    (group,) = [group for group in found.groups if Path(group.keep.uri).stem == "chelsea"]
+    assert {Path(copy.uri).stem for copy in group.copies} == {"turned", "crushed"}
+    inside = {(Path(each.uri).stem, Path(each.of_uri).stem): each.box for each in found.inside}
+    assert {("cut", "chelsea"), ("cut-elsewhere", "chelsea"), ("chelsea", "pasted")} <= set(inside)
+    assert inside["cut", "chelsea"].iou(Box(1 / 3, 0, 1, 2 / 3)) > 0.9
+    with Image.open(altered / "pasted.jpg") as host, Image.open(altered / "animals/chelsea.png") as cat:
+        (width, height), bottom = host.size, 120 + 260 * cat.height // cat.width
+    where = Box(300 / width, 120 / height, 560 / width, bottom / height)
+    assert inside["chelsea", "pasted"].iou(where) > 0.85
+    overlaps = {frozenset((Path(each.uri).stem, Path(each.other_uri).stem)) for each in found.overlaps}
+    assert frozenset(("cut", "cut-elsewhere")) in overlaps
+
+
+def test_the_same_words_over_two_photographs_make_no_copies(looked):
+    told = pairs_of(looked.duplicates(verify=True))
+    assert frozenset(("coffee", "coffee-for-sale")) in told
+    assert frozenset(("coffee-for-sale", "rocket-for-sale")) not in told
+    cats = {"chelsea", "turned", "cut", "cut-elsewhere", "crushed", "pasted"}
+    assert not [pair for pair in told if len(pair & cats) == 1]
+
+
+def test_looking_is_the_same_on_one_thread(looked, altered):
+    found, limits = looked.duplicates(verify=True), looked.encoder.limits
+    pictures, codes = looked._wholes(None)
+    near = looked._nearest(codes, pictures)
+    alone = verified_copies(pictures, codes, near, limits, n_threads=1)
+    assert alone.likenesses == found.likenesses
+    assert alone.groups == found.groups
+
+
+def test_what_cannot_be_looked_at_is_told(altered, tmp_path):
+    album = tmp_path / "album"
+    shutil.copytree(altered, album)
+    with Gallery.open(tmp_path / "gallery", create=True) as opened:
+        opened.index(album)
+        (album / "cut.png").unlink()
+        shutil.copy(album / "turned.jpg", album / "crushed.jpg")
+        seen = []
+        found = opened.duplicates(verify=True, progress=seen.append)
+        assert {Path(each.uri).stem: "changed" in each.why for each in found.unread} == {
+            "cut": False,
+            "crushed": True,
+        }
+        assert not [pair for pair in pairs_of(found) if pair & {"cut", "crushed"}]
+        assert {each.stage for each in seen} == {"look", "verify"}
+        assert seen[-1].done == seen[-1].total
+        text = run("--gallery", opened.path, "--verify")
+        assert text.exit_code == 0, text.output
+        assert "not looked at" in text.stdout
+        assert "changed" in text.stdout
+        with pytest.raises(InputError, match="at any distance"):
+            opened.duplicates(verify=True, radius=3)
+        with pytest.raises(InputError, match="no pictures"):
+            opened.duplicates(verify=True, where="name = 'none'")
+        assert run("--gallery", opened.path, "--verify", "--radius", 3).exit_code == 2
+        where = opened.duplicates(verify=True, where="name like 'cut*'")
+        assert where.n_pictures == 2
+        assert [Path(each.uri).stem for each in where.unread] == ["cut"]
+
+
+def test_what_two_sets_share_is_looked_at(looked, altered, tmp_path):
+    test_set = tmp_path / "test-set"
+    test_set.mkdir()
+    for name in ("cut.png", "pasted.jpg"):
+        shutil.copy(altered / name, test_set / name)
+    train = tmp_path / "train"
+    shutil.copytree(altered, train)
+    (train / "cut.png").unlink()
+    with (
+        Gallery.open(tmp_path / "gallery", create=True, encoder=looked.encoder) as own,
+        Gallery.open(tmp_path / "other", create=True, encoder=looked.encoder) as other,
+    ):
+        own.index(train)
+        other.index(test_set)
+        leaks = own.leaks(other, verify=True).leaks
+        told = {(Path(leak.uri).stem, Path(leak.other_uri).stem): leak for leak in leaks}
+        assert {("chelsea", "cut"), ("turned", "cut"), ("chelsea", "pasted"), ("pasted", "pasted")} <= set(
+            told
+        )
+        assert told["pasted", "pasted"].is_exact
+        assert told["chelsea", "cut"].share == pytest.approx(4 / 9, abs=0.05)
+        assert all(leak.share is not None for leak in leaks)
+        listed = run("--gallery", own.path, "--against", test_set, "--verify")
+        assert listed.exit_code == 0, listed.output
+        assert "looked at" in listed.stdout
+
+
+def test_sift_s_points_of_a_mirrored_picture_need_no_second_look(photographs):
+    with Image.open(photographs / "animals/chelsea.png") as file:
+        picture = file.convert("RGB")
+    points = mirrored(corner_points(np.asarray(picture), "sift"))
+    seen = corner_points(np.asarray(ImageOps.mirror(picture)), "sift")
+    near = np.abs(points.places[:, None] - seen.places[None]).max(axis=2).argmin(axis=1)
+    there = np.abs(points.places - seen.places[near]).max(axis=1) < 0.005
+    differ = np.bitwise_count(points.codes ^ seen.codes[near]).sum(axis=1)[there]
+    assert there.mean() > 0.9
+    assert np.median(differ) <= 2

@@ -288,7 +288,7 @@ def test_the_picture_shows_both_and_their_bits(full, photographs, cat):
 def test_lines_join_the_points_that_match(full, photographs, cat):
     found = full.explain(cat, photographs / "animals/chelsea.png")
     corner, other = np.array([[0.5, 0.0]]), np.array([[0.5, 1.0]])
-    match = Match(corner, other, np.array([[0.4, 0.9], [0.6, 0.9], [0.5, 1.0]]), 1, 0.0)
+    match = Match(corner, other, np.array([[0.4, 0.9], [0.6, 0.9], [0.5, 1.0]]), 1, 0.0, np.eye(2, 3))
     joined = replace(found, found=replace(found.found, match=match))
     without, with_lines = (np.asarray(_heat_pair(each)) for each in (found, joined))
     changed = np.argwhere((without != with_lines).any(axis=2))

@@ -696,22 +696,29 @@ class Gallery:
         *,
         radius: int | None = None,
         parts: bool = False,
+        verify: bool = False,
         where: str | None = None,
         progress: Callable[[Progress], None] = silent,
     ) -> Duplicates:
-        """Find copies of pictures, and say which of each to keep. No picture is read again.
+        """Find copies of pictures, and say which of each to keep. No picture is read again unless asked for.
 
         Args:
             radius: bits within which codes are of copies; chosen by default. With 0 only files with the same
                 bytes are copies.
             parts: find pictures that lie inside others too; copies are left out there.
+            verify: look at every picture again, and tell copies by what is in them, however far apart their
+                codes are: copies that are cut, turned, written over or pasted into others are found too.
             where: a filter on metadata: only the pictures that pass it.
-            progress: called as codes are compared, where that takes long.
+            progress: called as codes are compared, where that takes long, and as pictures are looked at.
 
         Raises:
             WhereError: the filter does not parse.
-            InputError: no pictures, or a radius that is none or far too large.
+            InputError: no pictures, or a radius that is none, far too large, or beside `verify`.
+            MissingExtra: `verify`, and OpenCV is not installed.
         """
+        if verify:
+            _no_radius(radius)
+            return self._verified_copies(where, progress)
         pictures, codes = self._wholes(where)
         found = duplicates.find_copies(pictures, codes, radius, where=where, progress=progress)
         if not parts or not found.radius:
@@ -726,11 +733,20 @@ class Gallery:
         )
         return replace(found, inside=inside, seconds=found.seconds + perf_counter() - started)
 
+    def _verified_copies(self, where: str | None, progress: Callable[[Progress], None]) -> Duplicates:
+        pictures, codes = self._wholes(where)
+        rows = duplicates.originals(pictures)
+        near = self._nearest(codes[rows], [pictures[row] for row in rows.tolist()])
+        candidates = [(int(rows[first]), int(rows[second])) for first, second in near]
+        limits = self._encoder.limits
+        return duplicates.verified_copies(pictures, codes, candidates, limits, where=where, progress=progress)
+
     def leaks(
         self,
         other: Gallery,
         *,
         radius: int | None = None,
+        verify: bool = False,
         where: str | None = None,
         progress: Callable[[Progress], None] = silent,
     ) -> Leaks:
@@ -739,16 +755,25 @@ class Gallery:
         Args:
             other: a gallery of the same encoder.
             radius: see `duplicates`.
+            verify: see `duplicates`; pictures that share a part are found too.
             where: a filter on the metadata of both.
             progress: see `duplicates`.
 
         Raises:
             EncoderMismatch: the other gallery has codes of another encoder.
-            InputError: no pictures, or a radius that is none or far too large.
+            InputError: no pictures, or a radius that is none, far too large, or beside `verify`.
+            MissingExtra: `verify`, and OpenCV is not installed.
         """
         self._follow_encoder()
         other._store.check_encoder(self._encoder.fingerprint)
-        return duplicates.find_leaks(*self._wholes(where), *other._wholes(where), radius, progress=progress)
+        own, others = self._wholes(where), other._wholes(where)
+        if not verify:
+            return duplicates.find_leaks(*own, *others, radius, progress=progress)
+        _no_radius(radius)
+        candidates = other._nearest(own[1], others[0])
+        candidates |= {(first, second) for second, first in self._nearest(others[1], own[0])}
+        limits = self._encoder.limits
+        return duplicates.verified_leaks(*own, *others, candidates, limits, progress=progress)
 
     def move_copies(self, found: Duplicates, folder: Path | str) -> Acted:
         """Move the files of copies into a folder, and take them out of the gallery.
@@ -809,6 +834,12 @@ class Gallery:
             rows = self._store.pictures(ids.tolist())
             ids = np.array([row.id for row in rows], np.int64)  # one may be gone since the codes were read
             return rows, wholes.member_codes(ids, np.zeros(len(ids), np.int64))
+
+    def _nearest(self, codes: Codes, pictures: Sequence[PictureRow]) -> set[tuple[int, int]]:
+        """Rows of codes, and of the gallery's pictures that they are nearest to."""
+        ids = np.array([row.id for row in pictures], np.int64)
+        with self._codes.current() as (wholes, regions):
+            return duplicates.nearest(codes, ids, wholes, regions)
 
     def _check_key(self, key: str | None, replace: bool) -> None:
         """Say before the work that a key may not be stored, not after."""
@@ -887,6 +918,11 @@ class Gallery:
             skipped=self._store.skipped(),
             meta_keys=self._store.meta_keys(),
         )
+
+
+def _no_radius(radius: int | None) -> None:
+    if radius is not None:
+        raise InputError(f"a radius of {radius} bits: pictures that are looked at are copies at any distance")
 
 
 def _removed(picture: Path | str | int) -> InputError:

@@ -18,8 +18,8 @@ from math import lgamma, log, pi
 import numpy as np
 from numpy.typing import NDArray
 
-from grainhash.codes import hamming
 from grainhash.features.sift import import_cv2
+from grainhash.index import kernels
 from grainhash.types import WHOLE, Box, Match, Points
 
 REACH = 0.02
@@ -38,19 +38,22 @@ LEAST_PLACES = 5
 """Fewer are no match, whatever the numbers say: three fix the map."""
 
 
-def match_points(query: Points, hit: Points, region: Box = WHOLE) -> Match | None:
+def match_points(
+    query: Points, hit: Points, region: Box = WHOLE, *, farthest: int | None = None
+) -> Match | None:
     """The points of a query that lie in a hit as one map says; `None` where those are too few.
 
     Args:
         query: its points.
         hit: those of a picture, of the same kind.
         region: what part of the query is asked for: the outline is where the map takes its corners.
+        farthest: bits by which the descriptors of a match may differ; any by default.
 
     Raises:
         MissingExtra: OpenCV is not installed.
     """
     cv2 = import_cv2()
-    one, other = _mutually_nearest(query, hit)
+    one, other = _mutually_nearest(query, hit, farthest)
     # In shares of the side of a square as large as the picture: a distance is one whatever its direction.
     from_query, from_hit = (_shape(points) for points in (query, hit))
     a, b = query.places[one] * from_query, hit.places[other] * from_hit
@@ -64,20 +67,27 @@ def match_points(query: Points, hit: Points, region: Box = WHOLE) -> Match | Non
     inliers = follows.ravel() > 0
     k = _apart(a[inliers], b[inliers])
     n = k + _apart(a[~inliers], b[~inliers])
-    outline = _outline(map, region, from_query, from_hit)
+    map = np.column_stack([map[:, :2] * from_query, map[:, 2]]) / from_hit[:, None]
+    outline = _outline(map, region)
     if k < LEAST_PLACES or outline is None:
         return None
-    return Match(query.places[one][inliers], hit.places[other][inliers], outline, k, _log_expected(n, k))
+    places = query.places[one][inliers], hit.places[other][inliers]
+    return Match(*places, outline, k, _log_expected(n, k), map)
 
 
-def _mutually_nearest(query: Points, hit: Points) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _mutually_nearest(
+    query: Points, hit: Points, farthest: int | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows of points that are each other's nearest, the first of equals."""
     if not len(query) or not len(hit):
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    distances = hamming(query.codes, hit.codes)
-    nearest, back = distances.argmin(axis=1), distances.argmin(axis=0)
-    own = np.flatnonzero(back[nearest] == np.arange(len(query)))
-    return own, nearest[own]
+    nearest, distances = kernels.nearest_centres(query.codes, hit.codes, 1)
+    back, _ = kernels.nearest_centres(hit.codes, query.codes, 1)
+    mutual = back[nearest] == np.arange(len(query))
+    if farthest is not None:
+        mutual &= distances <= farthest
+    own = np.flatnonzero(mutual)
+    return own, nearest[own].astype(np.int64)
 
 
 def _shape(points: Points) -> NDArray[np.float64]:
@@ -106,15 +116,13 @@ def _log_choose(n: int, k: int) -> float:
     return lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
 
 
-def _outline(
-    map: NDArray[np.float64], region: Box, from_query: NDArray[np.float64], from_hit: NDArray[np.float64]
-) -> NDArray[np.float64] | None:
+def _outline(map: NDArray[np.float64], region: Box) -> NDArray[np.float64] | None:
     """Where the map takes the region, as far as it is in the hit; `None` where that has no area."""
     cv2 = import_cv2()
     corners = np.array(
         [(region.x0, region.y0), (region.x1, region.y0), (region.x1, region.y1), (region.x0, region.y1)]
     )
-    mapped = (corners * from_query @ map[:, :2].T + map[:, 2]) / from_hit
+    mapped = corners @ map[:, :2].T + map[:, 2]
     frame = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float32)
     area, polygon = cv2.intersectConvexConvex(mapped.astype(np.float32), frame)
     if area < 1e-4:

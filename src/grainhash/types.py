@@ -155,6 +155,8 @@ class Match:
     """Matched places that are apart from each other in both pictures."""
     log_expected: float
     """Natural logarithm of how many matches as good to expect by chance of one unrelated picture."""
+    map: NDArray[np.float64]
+    """`(2, 3)`: takes `(x, y, 1)` of the query to a place in the hit, both as fractions."""
 
     @property
     def box(self) -> Box:

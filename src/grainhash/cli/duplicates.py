@@ -40,6 +40,12 @@ def duplicates(
     parts: Annotated[
         bool, typer.Option("--parts", help="Find pictures that lie inside others too; they only are listed.")
     ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify", help="Look at the pictures again: also finds copies that were cut, turned or pasted."
+        ),
+    ] = False,
     where: WhereOption = None,
     against: Annotated[
         Path | None,
@@ -61,10 +67,12 @@ def duplicates(
 ) -> None:
     """Find copies of pictures, and say which to keep.
 
-    Codes tell near copies, files the same ones. Nothing is moved or deleted unless told, and no picture is
-    indexed again.
+    Codes tell near copies, files the same ones, and with --verify the pictures themselves. Nothing is
+    moved or deleted unless told.
     """
     chosen = _given(("--against", against), ("--undo", undo), ("--move", move), ("--delete", delete))
+    if verify and radius is not None:
+        raise typer.BadParameter("--verify tells copies at any distance: leave out --radius")
     if against is not None or undo is not None:
         chosen += _given(("--html", html), ("--parts", parts))
     if len(chosen) > 1:
@@ -78,10 +86,12 @@ def duplicates(
             _undo(opened, undo)
             return
         if against is not None:
-            _leaks(opened, against, radius, where, csv, as_json)
+            _leaks(opened, against, radius, verify, where, csv, as_json)
             return
         with progress_bar(quiet=as_json) as progress:
-            found = opened.duplicates(radius=radius, parts=parts, where=where, progress=progress)
+            found = opened.duplicates(
+                radius=radius, parts=parts, verify=verify, where=where, progress=progress
+            )
         if csv is not None:
             write_file(csv, duplicates_report.copies_csv(found).encode("utf-8", "replace"))
         if html is not None:
@@ -112,7 +122,7 @@ def _print(found: Duplicates) -> None:
     n = len(found.copies)
     typer.echo(
         f"{n:,} copies of {len(found.groups):,} {plural(len(found.groups))} among {found.n_pictures:,}, "
-        f"within {found.radius} of {found.n_bits} bits, {found.seconds:.1f} s"
+        f"{_within(found)}, {found.seconds:.1f} s"
     )
     for group in found.groups[:SHOWN]:
         keep = group.keep
@@ -129,6 +139,14 @@ def _print(found: Duplicates) -> None:
             for each in found.inside
         ],
     )
+    print_some(
+        "share a part",
+        [
+            printable(f"{each.share:>4.0%} of {each.uri}, {each.other_share:.0%} of {each.other_uri}")
+            for each in found.overlaps
+        ],
+    )
+    _print_unread(found)
 
 
 def _print_acted(acted: Acted, what: str) -> None:
@@ -154,7 +172,13 @@ def _undo(opened: Gallery, folder: Path) -> None:
 
 
 def _leaks(
-    opened: Gallery, against: Path, radius: int | None, where: str | None, csv: Path | None, as_json: bool
+    opened: Gallery,
+    against: Path,
+    radius: int | None,
+    verify: bool,
+    where: str | None,
+    csv: Path | None,
+    as_json: bool,
 ) -> None:
     from grainhash import duplicates_report
     from grainhash.errors import InputError
@@ -171,7 +195,7 @@ def _leaks(
                 with progress_bar(quiet=as_json) as progress:
                     other.index(against, progress=progress)
             with progress_bar(quiet=as_json) as progress:
-                found = opened.leaks(other, radius=radius, where=where, progress=progress)
+                found = opened.leaks(other, radius=radius, verify=verify, where=where, progress=progress)
     if csv is not None:
         write_file(csv, duplicates_report.leaks_csv(found).encode("utf-8", "replace"))
     if as_json:
@@ -187,7 +211,7 @@ def _print_leaks(found: Leaks) -> None:
     n = len({leak.id for leak in found.leaks})
     typer.echo(
         f"{n:,} of {found.n_pictures:,} {plural(found.n_pictures)} are among the {found.n_others:,} others, "
-        f"within {found.radius} of {found.n_bits} bits"
+        f"{_within(found)}"
     )
     print_some(
         "pairs",
@@ -196,6 +220,17 @@ def _print_leaks(found: Leaks) -> None:
             for leak in found.leaks
         ],
     )
+    _print_unread(found)
+
+
+def _within(found: Duplicates | Leaks) -> str:
+    return "looked at" if found.radius is None else f"within {found.radius} of {found.n_bits} bits"
+
+
+def _print_unread(found: Duplicates | Leaks) -> None:
+    from grainhash.report import printable
+
+    print_some("not looked at", [printable(f"{each.uri}: {each.why}") for each in found.unread])
 
 
 def _how(distance: int, is_exact: bool) -> str:

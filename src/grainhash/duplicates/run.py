@@ -1,23 +1,17 @@
-"""Copies among pictures by the codes of their wholes: groups, and which of each to keep.
-
-Linked pictures need not be copies: A may be near to B and B to C, but A far from C. So a group is not all
-that is linked. The best picture of those linked is kept with all that are within the radius of *it*; of the
-others again the best, and so on. What is suggested to be removed is always near to the very picture that
-stays.
-"""
+"""Copies by codes alone: groups, pictures inside others, and what two galleries share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
+from grainhash.duplicates.groups import OTHERS, by_code, check_some, contents, groups_of
 from grainhash.duplicates.pairs import Pairs, Part, pairs_between, pairs_within, too_many
-from grainhash.duplicates.result import Copy, CopyGroup, Duplicates, Inside, Leak, Leaks
+from grainhash.duplicates.result import Duplicates, Inside, Leak, Leaks
 from grainhash.errors import InputError
 from grainhash.store import PictureRow
 from grainhash.types import Box, Codes, Progress, silent
@@ -27,9 +21,6 @@ NEAR = 0.14
 
 MOST_TOLD = 1_000_000
 """Pairs of pictures that are listed."""
-
-TAKEN = "taken"
-"""The metadata key of when a picture was taken, as indexing reads it from EXIF."""
 
 
 def default_radius(n_bits: int) -> int:
@@ -61,10 +52,10 @@ def find_copies(
     """
     started = perf_counter()
     radius = _checked(pictures, codes, radius)
-    keys = codes if radius else _contents(pictures)
+    keys = codes if radius else contents(pictures)
     unique, of_picture = np.unique(keys, axis=0, return_inverse=True)
     pairs = pairs_within(unique, radius, n_threads=n_threads, progress=progress) if radius else Pairs.of([])
-    groups = list(_groups(pictures, of_picture.ravel(), len(unique), pairs))
+    groups = list(groups_of(pictures, of_picture.ravel(), len(unique), pairs))
     n_bits = 8 * codes.shape[1]
     return Duplicates(len(pictures), n_bits, radius, groups, where=where, seconds=perf_counter() - started)
 
@@ -143,8 +134,7 @@ def find_leaks(
     """
     started = perf_counter()
     radius = _checked(pictures, codes, radius)
-    if not others:
-        raise InputError("the other gallery has no pictures")
+    check_some(others, OTHERS)
     unique, of_other = np.unique(other_codes, axis=0, return_inverse=True)
     pairs = pairs_between(codes, unique, radius, n_threads=n_threads, progress=progress)
     found = _with_all(pairs, of_other.ravel(), len(unique), radius)
@@ -161,108 +151,21 @@ def find_leaks(
 
 def _with_all(pairs: Pairs, of_rows: NDArray[np.int64], n_codes: int, radius: int) -> Part:
     """The same pairs of every row that has a pair's second code; `of_rows` is the code of each."""
-    by_code, starts = _by_code(of_rows, n_codes)
+    rows, starts = by_code(of_rows, n_codes)
     counts = starts[pairs.second + 1] - starts[pairs.second]
     n = int(counts.sum())
     if n > MOST_TOLD:
         raise too_many(MOST_TOLD, radius)
     which = np.repeat(np.arange(len(pairs)), counts)
     within = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
-    return pairs.first[which], by_code[starts[pairs.second[which]] + within], pairs.distances[which]
-
-
-def _by_code(of_rows: NDArray[np.int64], n_codes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows by their code; those of code `i` begin at `starts[i]`."""
-    order = np.argsort(of_rows, kind="stable")
-    return order, np.searchsorted(of_rows[order], np.arange(n_codes + 1))
+    return pairs.first[which], rows[starts[pairs.second[which]] + within], pairs.distances[which]
 
 
 def _checked(pictures: Sequence[PictureRow], codes: Codes, radius: int | None) -> int:
-    if not pictures:
-        raise InputError("there are no pictures here to compare")
+    check_some(pictures)
     n_bits = 8 * codes.shape[1]
     if radius is None:
         return default_radius(n_bits)
     if not 0 <= radius <= n_bits // 2:
         raise InputError(f"{radius} bits: choose a radius from 0 to {n_bits // 2}, half of the bits")
     return radius
-
-
-def _contents(pictures: Sequence[PictureRow]) -> Codes:
-    """The SHA-256 of each file, `(n, 32)`."""
-    return np.frombuffer(b"".join(bytes.fromhex(row.sha256) for row in pictures), np.uint8).reshape(-1, 32)
-
-
-def _groups(
-    pictures: Sequence[PictureRow], of_picture: NDArray[np.int64], n_codes: int, pairs: Pairs
-) -> Iterator[CopyGroup]:
-    neighbours, starts = _adjacent(pairs, n_codes)
-    by_code, firsts = _by_code(of_picture, n_codes)
-    linked = (np.diff(firsts) > 1) | (np.diff(starts) > 0)
-    chains = _components(pairs, n_codes)
-    facts = {place: _facts(pictures[place]) for place in np.flatnonzero(linked[of_picture]).tolist()}
-
-    def worth(place: int) -> tuple[int, int, str, int]:
-        """Ascending: the largest picture, the largest file, the oldest, the first."""
-        row, (size, date) = pictures[place], facts[place]
-        return -row.width * row.height, -(size or 0), date, row.id
-
-    left, found = set(facts), []
-    for place in sorted(facts, key=worth):
-        if place not in left:
-            continue
-        left.discard(place)
-        code, keep = int(of_picture[place]), pictures[place]
-        near = slice(starts[code], starts[code + 1])
-        within = [(code, 0), *zip(neighbours[0][near].tolist(), neighbours[1][near].tolist(), strict=True)]
-        copies = []
-        for other, distance in within:
-            for copy in by_code[firsts[other] : firsts[other + 1]].tolist():
-                if copy in left:
-                    left.discard(copy)
-                    copies.append(_copy(pictures[copy], facts[copy], distance, keep))
-        if copies:
-            copies.sort(key=lambda copy: (not copy.is_exact, copy.distance, copy.id))
-            found.append((int(chains[code]), _copy(keep, facts[place], 0, keep), copies))
-    order = sorted(found, key=lambda group: (group[0], group[1].id))
-    numbers = {chain: number for number, chain in enumerate(dict.fromkeys(chain for chain, _, _ in order), 1)}
-    for number, (chain, keep_copy, copies) in enumerate(order, 1):
-        yield CopyGroup(number, numbers[chain], keep_copy, copies)
-
-
-def _adjacent(pairs: Pairs, n: int) -> tuple[tuple[NDArray[np.int64], NDArray[np.int32]], NDArray[np.int64]]:
-    """The neighbours of each code and their distances, nearest first; those of `i` begin at `starts[i]`."""
-    own = np.concatenate([pairs.first, pairs.second])
-    others = np.concatenate([pairs.second, pairs.first])
-    distances = np.concatenate([pairs.distances, pairs.distances])
-    order = np.lexsort((others, distances, own))
-    return (others[order], distances[order]), np.searchsorted(own[order], np.arange(n + 1))
-
-
-def _components(pairs: Pairs, n: int) -> NDArray[np.int64]:
-    """The least code that each is linked to, by whatever chain of pairs."""
-    roots = np.arange(n)
-    while True:
-        before = roots.copy()
-        least = np.minimum(roots[pairs.first], roots[pairs.second])
-        np.minimum.at(roots, pairs.first, least)
-        np.minimum.at(roots, pairs.second, least)
-        roots = np.minimum(roots, roots[roots])
-        if np.array_equal(roots, before):
-            return roots
-
-
-def _facts(row: PictureRow) -> tuple[int | None, str]:
-    """The size of a picture's file, and when it was taken or else added."""
-    taken = row.meta.get(TAKEN)
-    try:
-        size: int | None = Path(row.uri).stat().st_size
-    except OSError:
-        size = None
-    return size, taken if isinstance(taken, str) else row.added_at
-
-
-def _copy(row: PictureRow, facts: tuple[int | None, str], distance: int, keep: PictureRow) -> Copy:
-    size, date = facts
-    same = row.sha256 == keep.sha256
-    return Copy(row.id, row.uri, row.width, row.height, size, date, distance, same)

@@ -33,6 +33,10 @@ SEED = 0
 CORNER_SIDE = 480
 """ORB and SIFT look for points in the picture reduced to this length of its longer side."""
 
+MIRRORED = np.arange(128).reshape(4, 4, 8)[::-1][:, :, -np.arange(8) % 8].ravel()
+"""Where each number of a SIFT descriptor is in that of the mirrored point: its 4 x 4 cells change sides
+across the point's own direction, and so do their 8 directions."""
+
 LEAST_SIDE = 16
 """They find nothing in a picture of fewer pixels, and ORB fails."""
 
@@ -97,3 +101,14 @@ def corner_points(rgb: NDArray[np.uint8], kind: PointKind) -> Points:
         descriptors = root(descriptors)
         descriptors = pack(descriptors - descriptors.mean(axis=1, keepdims=True))
     return Points(places, descriptors, width, height, kind)
+
+
+def mirrored(points: Points) -> Points:
+    """SIFT's points of the same picture from left to right, very nearly: the picture is not looked at again.
+
+    A mirrored point has the same surroundings in another order (MI-SIFT; Ma, Chen, Su, CIVR 2010).
+    """
+    bits = np.unpackbits(points.codes, axis=1)[:, MIRRORED]
+    places = points.places * (-1, 1) + (1, 0)
+    codes = np.ascontiguousarray(np.packbits(bits, axis=1))
+    return Points(places, codes, points.width, points.height, points.kind)

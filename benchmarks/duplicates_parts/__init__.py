@@ -1,0 +1,1 @@
+"""What stands beside ours in the benchmark of copies."""

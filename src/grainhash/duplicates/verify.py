@@ -1,0 +1,176 @@
+"""Copies that were looked at: codes say which pictures may be copies, the pictures themselves which are.
+
+Codes of heavily altered copies are no nearer than those of unrelated photographs, so no radius tells them.
+But they are among the nearest: each picture is compared with those whose wholes and regions its own code is
+nearest to, and with what these in turn turn out to be copies of.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grainhash.duplicates.looks import LOOK, Agreement, agreement, look_at
+from grainhash.encoder.pipeline import in_order
+from grainhash.errors import PictureError
+from grainhash.features.sift import import_cv2
+from grainhash.images import Limits
+from grainhash.index import Index
+from grainhash.store import PictureRow
+from grainhash.types import Codes, Progress, silent
+
+NEAREST = 20
+"""Pictures that each is compared with for their wholes, and as many for their regions."""
+
+BATCH = 256
+"""Codes that are searched for at once."""
+
+CHUNK = 64
+"""Pairs that a thread compares before it says so."""
+
+EXPANDED = 32
+"""Copies of one picture that are compared with each other because they are copies of it."""
+
+Pair = tuple[int, int]
+
+
+def nearest(codes: Codes, ids: NDArray[np.int64], wholes: Index, regions: Index) -> set[Pair]:
+    """Pictures that may be copies of some: those whose wholes, and whose regions, are nearest to their codes.
+
+    Args:
+        codes: `(n, n_bytes)`, of wholes.
+        ids: of the pictures that may be found, ascending.
+        wholes: of a gallery, by id.
+        regions: the same.
+
+    Returns:
+        Rows of `codes` and places in `ids`: where a gallery's own codes ask it, each is also near to itself.
+    """
+    found: set[Pair] = set()
+    for start in range(0, len(codes), BATCH):
+        some = np.ascontiguousarray(codes[start : start + BATCH])
+        for index in (wholes, regions):
+            answer = index.search(some, NEAREST + 1, allow=ids)
+            places = np.searchsorted(ids, answer.ids)
+            for row, near in enumerate(places.tolist(), start):
+                found.update((row, place) for place in near)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What looking at pictures gave."""
+
+    pairs: dict[Pair, Agreement]
+    """By rows, the lesser first."""
+    unread: dict[int, str]
+    """Rows that could not be looked at, with why."""
+
+
+def look(
+    pictures: Sequence[PictureRow],
+    candidates: Iterable[Pair],
+    limits: Limits,
+    *,
+    may_match: Callable[[int, int], bool] = lambda first, second: True,
+    n_threads: int | None = None,
+    progress: Callable[[Progress], None] = silent,
+) -> Seen:
+    """Look at pictures, and say which show the same.
+
+    Looks are kept in a file without a name, 23 KB each, so that memory does not grow with the pictures.
+
+    Args:
+        pictures: by row.
+        candidates: rows of pictures that may be copies.
+        limits: how much a picture may cost.
+        may_match: rows that are compared if both show what a third does.
+        n_threads: as many as there are cores by default; the answer is the same for any.
+        progress: called after every picture that was looked at (`look`), and as they are compared (`verify`).
+
+    Raises:
+        MissingExtra: OpenCV is not installed.
+    """
+    import_cv2()
+    left = {(min(pair), max(pair)) for pair in candidates if pair[0] != pair[1]}
+    tried: set[Pair] = set()
+    seen: dict[Pair, Agreement] = {}
+    with _kept(len(pictures)) as looks:
+        wanted = sorted({row for pair in left for row in pair})
+        unread = _look(pictures, wanted, looks, limits, n_threads, progress)
+        while left := {pair for pair in left - tried if not unread.keys() & set(pair)}:
+            new = _compared(looks, sorted(left), n_threads, len(tried), progress)
+            tried |= left
+            seen |= new
+            left = {pair for pair in _two_steps(seen, new) if may_match(*pair)}
+    return Seen(dict(sorted(seen.items())), unread)
+
+
+@contextmanager
+def _kept(n: int) -> Iterator[NDArray[np.void]]:
+    with TemporaryFile() as file:
+        file.truncate(max(n, 1) * LOOK.itemsize)
+        yield np.memmap(file, LOOK, mode="r+", shape=(max(n, 1),))
+
+
+def _look(
+    pictures: Sequence[PictureRow],
+    rows: list[int],
+    looks: NDArray[np.void],
+    limits: Limits,
+    n_threads: int | None,
+    progress: Callable[[Progress], None],
+) -> dict[int, str]:
+    def one(some: list[int]) -> str | None:
+        (row,) = some
+        try:
+            looks[row] = look_at(Path(pictures[row].uri), pictures[row].sha256, limits)
+        except PictureError as error:
+            return error.reason
+        return None
+
+    unread = {}
+    with closing(in_order(one, rows, 1, n_threads)) as whys:
+        for done, (row, why) in enumerate(zip(rows, whys, strict=True), 1):
+            if why is not None:
+                unread[row] = why
+            progress(Progress("look", done, len(rows), len(unread)))
+    return unread
+
+
+def _compared(
+    looks: NDArray[np.void],
+    pairs: list[Pair],
+    n_threads: int | None,
+    n_before: int,
+    progress: Callable[[Progress], None],
+) -> dict[Pair, Agreement]:
+    def some(chunk: list[Pair]) -> list[tuple[Pair, Agreement]]:
+        found = ((pair, agreement(looks[pair[0]], looks[pair[1]])) for pair in chunk)
+        return [(pair, agrees) for pair, agrees in found if agrees is not None]
+
+    seen: dict[Pair, Agreement] = {}
+    with closing(in_order(some, pairs, CHUNK, n_threads)) as chunks:
+        for number, chunk in enumerate(chunks, 1):
+            seen.update(chunk)
+            done = n_before + min(number * CHUNK, len(pairs))
+            progress(Progress("verify", done, n_before + len(pairs), 0))
+    return seen
+
+
+def _two_steps(seen: Collection[Pair], new: Collection[Pair]) -> set[Pair]:
+    """Pairs of pictures that show what the same third one does, of what is new."""
+    near: defaultdict[int, list[int]] = defaultdict(list)
+    for first, second in sorted(seen):
+        near[first].append(second)
+        near[second].append(first)
+    changed = {row for pair in new for row in pair}
+    return {pair for row in changed for pair in combinations(sorted(near[row][:EXPANDED]), 2)}
