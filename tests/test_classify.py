@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from grainhash import Encoder, Gallery
 from grainhash.classify import ClassifySettings, Linear, Novelty, Vote, calibration_error
-from grainhash.classify.calibration import fit_temperature, log_loss, softmax
+from grainhash.classify.calibration import TEMPERATURES, fit_temperature, log_loss, softmax
 from grainhash.classify.linear import signs
 from grainhash.classify.run import hold_out
 from grainhash.codes import hamming
@@ -90,6 +90,22 @@ def test_the_temperature_undoes_what_makes_too_sure() -> None:
     classes = (softmax(logits).cumsum(axis=1) < rng.random((4000, 1))).sum(axis=1)
     assert fit_temperature(logits * 5, classes) == pytest.approx(5, rel=0.2)
     assert log_loss(logits, classes) < log_loss(logits * 5, classes)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 1000),
+    scale=st.sampled_from([0.0, 0.01, 1.0, 30.0]),
+    right=st.sampled_from([0.0, 0.5, 1.0]),
+)
+def test_the_temperature_is_the_best_of_all(seed: int, scale: float, right: float) -> None:
+    rng = np.random.default_rng(seed)
+    logits = scale * rng.normal(size=(40, 3))
+    drawn = rng.integers(0, 3, 40)
+    classes = np.where(rng.random(40) < right, logits.argmax(axis=1), drawn)
+    losses = [log_loss(logits / temperature, classes) for temperature in TEMPERATURES]
+    found = log_loss(logits / fit_temperature(logits, classes), classes)
+    assert found == pytest.approx(min(losses), rel=1e-9, abs=1e-12)
 
 
 def test_none_of_these_is_where_no_class_reaches() -> None:
