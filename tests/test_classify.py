@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grainhash import Encoder, Gallery
-from grainhash.classify import ClassifySettings, Linear, Novelty, Vote, calibration_error
+from grainhash.classify import ClassifySettings, Linear, Novelty, Prediction, Vote, calibration_error
 from grainhash.classify.calibration import TEMPERATURES, fit_temperature, log_loss, softmax
 from grainhash.classify.linear import signs
 from grainhash.classify.run import hold_out
@@ -179,6 +180,31 @@ def test_labels_are_stored_only_where_told_with_their_confidence(sorted_a_little
     assert {row.id for row in sorted_a_little.browse(limit=999, where="exists seen")} == set(range(1, 41))
 
 
+def test_pictures_by_label_are_the_surest_first_and_none_of_these_last(sorted_a_little: Gallery) -> None:
+    rows = [("a", 0.5, 3), ("b", 0.6, 4), (None, 0.9, 90), ("b", 0.8, 9), ("a", 0.9, 8), ("c", 1.0, 0)]
+    rows += [(None, 0.2, 80), ("b", 0.7, 2)]
+    seen = [
+        Prediction(id, f"/{id}.jpg", label, sure, label or "c", bits)
+        for id, (label, sure, bits) in enumerate(rows)
+    ]
+    found = sorted_a_little.classify(label="what")
+    groups = replace(found, predictions=seen).by_label()
+    assert [(label, [each.id for each in group]) for label, group in groups] == [
+        ("b", [3, 7, 1]),
+        ("a", [4, 0]),
+        ("c", [5]),
+        (None, [6, 2]),
+    ]
+    assert replace(found, predictions=[]).by_label() == []
+
+
+def test_too_many_classes_are_refused_where_told(sorted_a_little: Gallery) -> None:
+    assert sorted_a_little.classify(label="what", max_classes=4).labels == ["a", "b", "c", "d"]
+    with pytest.raises(LabelsError, match="4 classes are more than can be learned here"):
+        sorted_a_little.classify(label="what", max_classes=3, store="seen")
+    assert not sorted_a_little.browse(where="exists seen")
+
+
 def test_a_held_out_part_judges(sorted_a_little: Gallery) -> None:
     judged = sorted_a_little.classify(label="what", held_out=0.5, seed=3).evaluation
     assert (judged.how, judged.n_learned, judged.n_judged) == ("held out", 20, 20)
@@ -233,6 +259,7 @@ def test_bad_input_to_classify_is_one_clear_error_and_changes_nothing(
         {"min_confidence": 2.0},
         {"radius": -1},
         {"seed": -1},
+        {"max_classes": 1},
     ):
         with pytest.raises(InputError):
             ClassifySettings(**wrong)  # type: ignore[arg-type]
