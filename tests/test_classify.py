@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +15,17 @@ import pytest
 from grouping import codes_around, gallery_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from grainhash import Encoder, Gallery
 from grainhash.classify import ClassifySettings, Linear, Novelty, Prediction, Vote, calibration_error
 from grainhash.classify.calibration import TEMPERATURES, fit_temperature, log_loss, softmax
 from grainhash.classify.linear import signs
 from grainhash.classify.run import hold_out
+from grainhash.cli import app
 from grainhash.codes import hamming
 from grainhash.errors import InputError, LabelsError, MetadataError
+from grainhash.groups_report import labels_csv, labels_page
 from grainhash.metadata import read_table
 
 
@@ -196,6 +202,60 @@ def test_pictures_by_label_are_the_surest_first_and_none_of_these_last(sorted_a_
         (None, [6, 2]),
     ]
     assert replace(found, predictions=[]).by_label() == []
+
+
+def test_the_page_and_the_table_show_every_label_and_how_good_it_is(sorted_a_little: Gallery) -> None:
+    found = sorted_a_little.classify(label="what")
+    page = labels_page(found, title="<b>")
+    groups = dict(found.by_label())
+    headings = re.findall(r'<h2 id="[\w-]+">([^<]+)</h2>', page)
+    assert headings == [*(label for label in groups if label), "None of these", "How good each class is"]
+    assert len(groups[None]) > 24
+    assert page.count("<figure") == sum(min(24, len(group)) for group in groups.values())
+    assert page.count("the file is gone") == 2 * page.count("<figure")
+    assert f"and {len(groups[None]) - 24} more" in page
+    assert f"{groups[None][0].distance} bits · likeliest {groups[None][0].likeliest} ·" in page
+    rows = re.findall(r'<tr><th scope="row">(\w)</th><td>10</td>.*<td>(\d+)</td></tr>', page)
+    assert {label: int(n) for label, n in rows} == {
+        label: len(group) for label, group in groups.items() if label
+    }
+    said = "Judged by 40 pictures with a label, each by all the others: 100 % of the labels are right"
+    assert said in " ".join(page.split())
+    assert 'class="confusion"' in page
+    assert "<b>" not in page
+    assert "<script" not in page
+    held = labels_page(sorted_a_little.classify(label="what", held_out=0.5, unlabelled=["d"]))
+    assert "Judged by 15 pictures that were held out" in held
+    read = list(csv.DictReader(io.StringIO(labels_csv(found))))
+    assert [(int(row["id"]), row["label"]) for row in read] == [
+        (seen.id, seen.label or "") for seen in found.predictions
+    ]
+
+
+def test_the_page_of_many_classes_shows_the_largest_and_no_square_of_them(
+    tmp_path: Path, encoder: Encoder
+) -> None:
+    metas = [{"label": f"{i % 13}"} if i < 130 else {} for i in range(143)]
+    codes = codes_around(143, 13, encoder.n_bits, 0.1)
+    with gallery_of(tmp_path / "gallery", encoder, codes, metas) as gallery:
+        found = gallery.classify(radius=256)
+    page = labels_page(found)
+    assert page.count("<section") == 14
+    assert page.count('<th scope="row">') == 13
+    assert 'class="confusion"' not in page
+
+
+def test_the_command_writes_a_page_of_labels(sorted_a_little: Gallery, tmp_path: Path) -> None:
+    page = tmp_path / "labels.html"
+    asked = ["classify", "-g", str(sorted_a_little.path), "--label", "what", "--html", str(page)]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-1] == f"page: {page}"
+    assert "None of these" in page.read_text()
+    asked[-1] = str(tmp_path / "nowhere" / "labels.html")
+    refused = CliRunner().invoke(app, asked)
+    assert refused.exit_code == 1
+    assert "nowhere" in refused.stderr + str(refused.exception)
 
 
 def test_too_many_classes_are_refused_where_told(sorted_a_little: Gallery) -> None:
