@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import schemathesis
-from grouping import codes_around, gallery_of
+from grouping import codes_around, gallery_of, gallery_of_pieces
 from hypothesis import HealthCheck, Phase, given, settings
 from PIL import Image
 from serving import TOKEN, serving
@@ -214,35 +214,26 @@ def test_groups_and_copies_are_those_of_the_gallery(server, indexed):
 
 
 @pytest.fixture(scope="module")
-def halves(photographs, tmp_path_factory):
-    """A server of left halves of photographs, each two of a class, and of right halves without one."""
-    folder = tmp_path_factory.mktemp("halves")
-    for number, path in enumerate(sorted(photographs.rglob("*.*"))[:6]):
-        with Image.open(path) as image:
-            small = image.convert("RGB").resize((240, 160))
-        for left in range(5):
-            place = folder / "pictures" / (f"class {number % 3}" if left < 4 else "inbox")
-            place.mkdir(parents=True, exist_ok=True)
-            small.crop((10 * left, 0, 200 + 10 * left, 160)).save(place / f"{number}-{left}.png")
-    with Gallery.open(folder / "gallery", create=True) as gallery:
-        gallery.index(folder / "pictures")
-    with serving(folder / "gallery", "--rate", "0") as running:
-        running.gallery = folder / "gallery"
+def pieces(photographs, tmp_path_factory):
+    """A server of pieces of photographs, some with a label."""
+    gallery = gallery_of_pieces(tmp_path_factory.mktemp("pieces"), photographs)
+    with serving(gallery, "--rate", "0") as running:
+        running.gallery = gallery
         yield running
 
 
-def test_labels_are_those_of_the_gallery(halves):
+def test_labels_are_those_of_the_gallery(pieces):
     asked = {"unlabelled": ["inbox", "nothing"], "method": "linear", "held_out": 0.25, "seed": 3}
-    answer = halves.client.get("/api/v1/labels", params={**asked, "predictions": True}).json()
+    answer = pieces.client.get("/api/v1/labels", params={**asked, "predictions": True}).json()
     assert service_models.Labels.model_validate(answer).model_dump(mode="json") == answer
-    with Gallery.open(halves.gallery) as gallery:
+    with Gallery.open(pieces.gallery) as gallery:
         found = gallery.classify(**asked)
     own = json.loads(json.dumps(found.to_json()))
     own["seconds"] = answer["seconds"]
     assert [(seen["id"], seen["label"]) for seen in answer["predictions"]] == [
         (seen.id, seen.label) for seen in found.predictions
     ]
-    assert len(found.predictions) == answer["n_pictures"] == 6
+    assert len(found.predictions) == answer["n_pictures"] == 8
     assert {key: answer[key] for key in own.keys() & answer.keys() - {"predictions"}} == {
         key: own[key] for key in own.keys() - {"predictions", "unmatched"}
     }
@@ -253,60 +244,60 @@ def test_labels_are_those_of_the_gallery(halves):
         for picture in group["pictures"]:
             assert picture["label"] == group["label"]
             assert picture["meta"]["label"] == "inbox"
-    with Client(halves.url) as client:
+    with Client(pieces.url) as client:
         again = client.classify(**asked)
     assert again.seconds > 0
     assert replace(again, seconds=0) == replace(found, seconds=0)
-    short = halves.client.get("/api/v1/labels", params=asked).json()
+    short = pieces.client.get("/api/v1/labels", params=asked).json()
     assert short["predictions"] is None
     assert short["groups"] == answer["groups"]
 
 
-def test_none_of_these_is_a_group_of_its_own(halves):
+def test_none_of_these_is_a_group_of_its_own(pieces):
     asked = {"unlabelled": "inbox", "radius": 0}
-    answer = halves.client.get("/api/v1/labels", params=asked).json()
+    answer = pieces.client.get("/api/v1/labels", params=asked).json()
     (none,) = answer["groups"]
-    assert (none["label"], none["size"]) == (None, 6)
+    assert (none["label"], none["size"]) == (None, 8)
     bits = [picture["distance"] for picture in none["pictures"]]
     assert bits == sorted(bits)
     assert bits[0] > 0
-    doubtful = halves.client.get("/api/v1/labels", params={"unlabelled": "inbox", "min_confidence": 1}).json()
+    doubtful = pieces.client.get("/api/v1/labels", params={"unlabelled": "inbox", "min_confidence": 1}).json()
     assert doubtful["groups"][-1]["label"] is None
-    some = halves.client.get("/api/v1/labels", params={"where": "label != inbox"}).json()
+    some = pieces.client.get("/api/v1/labels", params={"where": "label != inbox"}).json()
     assert (some["n_pictures"], some["n_labelled"], some["groups"]) == (0, 24, [])
 
 
-def test_labels_are_stored_under_a_key_only_with_the_token(halves):
+def test_labels_are_stored_under_a_key_only_with_the_token(pieces):
     def labels(**more):
-        return halves.client.post("/api/v1/labels", params={"unlabelled": "inbox", **more}, headers=WRITE)
+        return pieces.client.post("/api/v1/labels", params={"unlabelled": "inbox", **more}, headers=WRITE)
 
-    is_problem(halves.client.post("/api/v1/labels", params={"unlabelled": "inbox", "store": "seen"}), 401)
+    is_problem(pieces.client.post("/api/v1/labels", params={"unlabelled": "inbox", "store": "seen"}), 401)
     is_problem(labels(), 422)
     is_problem(labels(store="width"), 422)
     is_problem(labels(store="label", replace=True), 422)
-    keys = {each["key"] for each in halves.client.get("/api/v1/info").json()["meta_keys"]}
+    keys = {each["key"] for each in pieces.client.get("/api/v1/info").json()["meta_keys"]}
     assert "seen" not in keys
     answer = labels(store="seen", radius=256)
     assert answer.status_code == 200
     assert answer.json()["stored"] == "seen"
-    with Gallery.open(halves.gallery) as gallery:
+    with Gallery.open(pieces.gallery) as gallery:
         metas = {row.id: row.meta for row in gallery.browse(limit=100)}
     for group in answer.json()["groups"]:
         for picture in group["pictures"]:
             assert metas[picture["id"]]["seen"] == group["label"]
             assert metas[picture["id"]]["seen_confidence"] == picture["confidence"]
-    assert sum("seen" in meta for meta in metas.values()) == len(metas) == 30
+    assert sum("seen" in meta for meta in metas.values()) == len(metas) == 32
     is_problem(labels(store="seen"), 422)
-    with Client(halves.url, token=TOKEN) as client:
+    with Client(pieces.url, token=TOKEN) as client:
         with pytest.raises(InputError, match="already"):
             client.classify(unlabelled=["inbox"], store="seen")
         found = client.classify(unlabelled=["inbox"], store="seen", replace=True, radius=0)
         assert all(seen.label is None for seen in found.predictions)
         with pytest.raises(InputError, match="learned from"):
             client.classify(store="label")
-    with Gallery.open(halves.gallery) as gallery:
+    with Gallery.open(pieces.gallery) as gallery:
         assert len(gallery.browse(limit=100, where="exists seen")) == 24
-    with Client(halves.url) as nobody, pytest.raises(ServiceError, match="token"):
+    with Client(pieces.url) as nobody, pytest.raises(ServiceError, match="token"):
         nobody.classify(unlabelled=["inbox"], store="other")
 
 
@@ -326,8 +317,8 @@ def test_labels_are_stored_under_a_key_only_with_the_token(halves):
         {"unlabelled": ["x"] * 101},
     ],
 )
-def test_labels_that_cannot_be_are_refused(halves, wrong):
-    is_problem(halves.client.get("/api/v1/labels", params=wrong), 422)
+def test_labels_that_cannot_be_are_refused(pieces, wrong):
+    is_problem(pieces.client.get("/api/v1/labels", params=wrong), 422)
 
 
 def test_a_key_with_a_value_a_picture_is_no_label_and_errors_name_no_path(tmp_path, encoder):
