@@ -601,6 +601,10 @@ def test_pictures_are_shown_by_the_label_that_they_are_like(opened, pieces):
     sync_api.expect(status).to_contain_text("All 32 pictures have a label.")
     assert page.locator(".sheet").count() == 0
     assert page.locator("#groups-map").is_hidden()
+    judged = pieces.client.get("/api/v1/labels").json()["evaluation"]
+    assert 0 < judged["accuracy"] < 1
+    assert f"all the others, {share_of(judged['accuracy'])} come out right." in report.inner_text()
+    assert f"off by {share_of(judged['calibration']['error'])} on average." in report.inner_text()
     sync_api.expect(page.get_by_role("button", name="Store these labels…")).to_be_disabled()
     page.get_by_label("Yet to be labelled").select_option("inbox")
     labelled(page)
@@ -684,7 +688,7 @@ def test_how_to_label_is_asked_for_and_kept_in_the_address(opened, pieces):
 
 
 def test_labels_are_stored_under_the_key_that_is_asked_for(indexed, opened, pieces):
-    page = opened(INBOX, url=pieces.url, expects="4")
+    page = opened(INBOX, url=pieces.url, expects="status of 4")
     labelled(page)
 
     def keys() -> set[str]:
