@@ -33,6 +33,7 @@ from grainhash.encoder.granules import WHOLE_ONLY
 from grainhash.errors import InputError, PictureError
 from grainhash.service import models as service_models
 from grainhash.service.guard import Rates
+from grainhash.service.models import Labelling
 from grainhash.service.problems import Problem
 from grainhash.service.settings import ServiceSettings
 from grainhash.service.uploads import Bodies
@@ -336,6 +337,33 @@ def test_a_key_with_a_value_a_picture_is_no_label_and_errors_name_no_path(tmp_pa
         assert "nowhere" not in odd.text
 
 
+def test_labels_are_bounded_in_what_is_learned_and_what_is_shown(pieces, monkeypatch):
+    async def ask(gallery):
+        workers = Workers(gallery, 64, 1)
+        workers.start()
+        verbs = Verbs(gallery, workers, ServiceSettings())
+        how = Labelling(unlabelled=["inbox"], predictions=True)
+        monkeypatch.setattr("grainhash.service.verbs.MAX_CELLS", 3 * 32 - 1)
+        with pytest.raises(InputError, match=r"3 classes are more than can be learned here \(2\)"):
+            await verbs.labels(how)
+        monkeypatch.setattr("grainhash.service.verbs.MAX_CELLS", 3 * 32)
+        monkeypatch.setattr("grainhash.service.verbs.MAX_GROUPS", 1)
+        monkeypatch.setattr("grainhash.service.verbs.SHEET", 1)
+        answer = json.loads(await verbs.labels(how))
+        workers.close()
+        return answer
+
+    with Gallery.open(pieces.gallery) as gallery:
+        answer = asyncio.run(ask(gallery))
+        found = gallery.classify(unlabelled=["inbox"]).by_label()
+    assert len(found) > 2
+    assert [(group["label"], group["size"], group["pictures"][0]["id"]) for group in answer["groups"]] == [
+        (label, len(seen), seen[0].id) for label, seen in (found[0], found[-1])
+    ]
+    assert [len(group["pictures"]) for group in answer["groups"]] == [1, 1]
+    assert len(answer["predictions"]) == answer["n_pictures"] == 8
+
+
 def test_all_pictures_are_compared_by_one_request_at_a_time_and_few_wait(indexed, monkeypatch):
     go_on, at_once, most = threading.Event(), 0, 0
     own = Gallery.duplicates
@@ -357,6 +385,8 @@ def test_all_pictures_are_compared_by_one_request_at_a_time_and_few_wait(indexed
         with pytest.raises(Problem, match="compared already") as refused:
             await verbs.duplicates(None, None)
         assert refused.value.status == 503
+        with pytest.raises(Problem, match="compared already"):
+            await verbs.labels(Labelling())
         assert (await verbs.browse(0, 5, None))["pictures"]  # there are threads left
         go_on.set()
         answers = await asyncio.gather(*asked)
