@@ -1,4 +1,4 @@
-"""Galleries of made-up codes, for what needs no pictures."""
+"""Galleries to group and to label: of made-up codes where no pictures are needed, and of photographs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from grainhash import Encoder, Gallery
 from grainhash.store import Record
@@ -38,3 +39,17 @@ def gallery_of(
     ]
     gallery._store.add(records, encoder=encoder.fingerprint)
     return gallery
+
+
+def gallery_of_pieces(folder: Path, photographs: Path) -> Path:
+    """A gallery of 24 pieces of photographs of three classes, 6 more in `inbox`, and 2 there of no class."""
+    for number, path in enumerate(sorted(photographs.rglob("*.*"))[:8]):
+        with Image.open(path) as image:
+            small = image.convert("RGB").resize((240, 160))
+        for left in range(5 if number < 6 else 1):
+            place = folder / "pictures" / (f"class {number % 3}" if left < 4 and number < 6 else "inbox")
+            place.mkdir(parents=True, exist_ok=True)
+            small.crop((10 * left, 0, 200 + 10 * left, 160)).save(place / f"{number}-{left}.png")
+    with Gallery.open(folder / "gallery", create=True) as gallery:
+        gallery.index(folder / "pictures")
+    return folder / "gallery"

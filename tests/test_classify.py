@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +15,17 @@ import pytest
 from grouping import codes_around, gallery_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from grainhash import Encoder, Gallery
-from grainhash.classify import ClassifySettings, Linear, Novelty, Vote, calibration_error
-from grainhash.classify.calibration import fit_temperature, log_loss, softmax
+from grainhash.classify import ClassifySettings, Linear, Novelty, Prediction, Vote, calibration_error
+from grainhash.classify.calibration import TEMPERATURES, fit_temperature, log_loss, softmax
 from grainhash.classify.linear import signs
 from grainhash.classify.run import hold_out
+from grainhash.cli import app
 from grainhash.codes import hamming
 from grainhash.errors import InputError, LabelsError, MetadataError
+from grainhash.groups_report import labels_csv, labels_page
 from grainhash.metadata import read_table
 
 
@@ -92,6 +99,22 @@ def test_the_temperature_undoes_what_makes_too_sure() -> None:
     assert log_loss(logits, classes) < log_loss(logits * 5, classes)
 
 
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 1000),
+    scale=st.sampled_from([0.0, 0.01, 1.0, 30.0]),
+    right=st.sampled_from([0.0, 0.5, 1.0]),
+)
+def test_the_temperature_is_the_best_of_all(seed: int, scale: float, right: float) -> None:
+    rng = np.random.default_rng(seed)
+    logits = scale * rng.normal(size=(40, 3))
+    drawn = rng.integers(0, 3, 40)
+    classes = np.where(rng.random(40) < right, logits.argmax(axis=1), drawn)
+    losses = [log_loss(logits / temperature, classes) for temperature in TEMPERATURES]
+    found = log_loss(logits / fit_temperature(logits, classes), classes)
+    assert found == pytest.approx(min(losses), rel=1e-9, abs=1e-12)
+
+
 def test_none_of_these_is_where_no_class_reaches() -> None:
     known, others = codes_around(600, 3, 128, 0.1), codes_around(400, 40, 128, 0.1, seed=9)
     learned, rest = known[:90], np.concatenate([known[90:], others])
@@ -163,6 +186,85 @@ def test_labels_are_stored_only_where_told_with_their_confidence(sorted_a_little
     assert {row.id for row in sorted_a_little.browse(limit=999, where="exists seen")} == set(range(1, 41))
 
 
+def test_pictures_by_label_are_the_surest_first_and_none_of_these_last(sorted_a_little: Gallery) -> None:
+    rows = [("a", 0.5, 3), ("b", 0.6, 4), (None, 0.9, 90), ("b", 0.8, 9), ("a", 0.9, 8), ("c", 1.0, 0)]
+    rows += [(None, 0.2, 80), ("b", 0.7, 2)]
+    seen = [
+        Prediction(id, f"/{id}.jpg", label, sure, label or "c", bits)
+        for id, (label, sure, bits) in enumerate(rows)
+    ]
+    found = sorted_a_little.classify(label="what")
+    groups = replace(found, predictions=seen).by_label()
+    assert [(label, [each.id for each in group]) for label, group in groups] == [
+        ("b", [3, 7, 1]),
+        ("a", [4, 0]),
+        ("c", [5]),
+        (None, [6, 2]),
+    ]
+    assert replace(found, predictions=[]).by_label() == []
+
+
+def test_the_page_and_the_table_show_every_label_and_how_good_it_is(sorted_a_little: Gallery) -> None:
+    found = sorted_a_little.classify(label="what")
+    page = labels_page(found, title="<b>")
+    groups = dict(found.by_label())
+    headings = re.findall(r'<h2 id="[\w-]+">([^<]+)</h2>', page)
+    assert headings == [*(label for label in groups if label), "None of these", "How good each class is"]
+    assert len(groups[None]) > 24
+    assert page.count("<figure") == sum(min(24, len(group)) for group in groups.values())
+    assert page.count("the file is gone") == 2 * page.count("<figure")
+    assert f"and {len(groups[None]) - 24} more" in page
+    assert f"{groups[None][0].distance} bits · likeliest {groups[None][0].likeliest} ·" in page
+    rows = re.findall(r'<tr><th scope="row">(\w)</th><td>10</td>.*<td>(\d+)</td></tr>', page)
+    assert {label: int(n) for label, n in rows} == {
+        label: len(group) for label, group in groups.items() if label
+    }
+    said = "Judged by 40 pictures with a label, each by all the others: 100 % of the labels are right"
+    assert said in " ".join(page.split())
+    assert 'class="confusion"' in page
+    assert "<b>" not in page
+    assert "<script" not in page
+    held = labels_page(sorted_a_little.classify(label="what", held_out=0.5, unlabelled=["d"]))
+    assert "Judged by 15 pictures that were held out" in held
+    read = list(csv.DictReader(io.StringIO(labels_csv(found))))
+    assert [(int(row["id"]), row["label"]) for row in read] == [
+        (seen.id, seen.label or "") for seen in found.predictions
+    ]
+
+
+def test_the_page_of_many_classes_shows_the_largest_and_no_square_of_them(
+    tmp_path: Path, encoder: Encoder
+) -> None:
+    metas = [{"label": f"{i % 13}"} if i < 130 else {} for i in range(143)]
+    codes = codes_around(143, 13, encoder.n_bits, 0.1)
+    with gallery_of(tmp_path / "gallery", encoder, codes, metas) as gallery:
+        found = gallery.classify(radius=256)
+    page = labels_page(found)
+    assert page.count("<section") == 14
+    assert page.count('<th scope="row">') == 13
+    assert 'class="confusion"' not in page
+
+
+def test_the_command_writes_a_page_of_labels(sorted_a_little: Gallery, tmp_path: Path) -> None:
+    page = tmp_path / "labels.html"
+    asked = ["classify", "-g", str(sorted_a_little.path), "--label", "what", "--html", str(page)]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-1] == f"page: {page}"
+    assert "None of these" in page.read_text()
+    asked[-1] = str(tmp_path / "nowhere" / "labels.html")
+    refused = CliRunner().invoke(app, asked)
+    assert refused.exit_code == 1
+    assert "nowhere" in refused.stderr + str(refused.exception)
+
+
+def test_too_many_classes_are_refused_where_told(sorted_a_little: Gallery) -> None:
+    assert sorted_a_little.classify(label="what", max_classes=4).labels == ["a", "b", "c", "d"]
+    with pytest.raises(LabelsError, match="4 classes are more than can be learned here"):
+        sorted_a_little.classify(label="what", max_classes=3, store="seen")
+    assert not sorted_a_little.browse(where="exists seen")
+
+
 def test_a_held_out_part_judges(sorted_a_little: Gallery) -> None:
     judged = sorted_a_little.classify(label="what", held_out=0.5, seed=3).evaluation
     assert (judged.how, judged.n_learned, judged.n_judged) == ("held out", 20, 20)
@@ -217,6 +319,7 @@ def test_bad_input_to_classify_is_one_clear_error_and_changes_nothing(
         {"min_confidence": 2.0},
         {"radius": -1},
         {"seed": -1},
+        {"max_classes": 1},
     ):
         with pytest.raises(InputError):
             ClassifySettings(**wrong)  # type: ignore[arg-type]

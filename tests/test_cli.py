@@ -140,6 +140,7 @@ def test_help_answers_without_heavy_imports():
         (["index", "photos", "-g", "new"], "grainhash.indexing"),
         (["duplicates", "-g", "INDEXED", "--html", "c"], "grainhash.duplicates_report"),
         (["cluster", "-g", "INDEXED", "--k", "2"], "grainhash.clusters"),
+        (["classify", "-g", "INDEXED", "--html", "d"], "grainhash.classify"),
         (["evaluate", "photos", "--queries", "1"], "grainhash.evaluation"),
         (
             ["train", "photos", "--method", "itq", "--bits", "8", "--out", "out", "--cache", "cache"],

@@ -350,7 +350,8 @@ def test_the_page_on_groups_runs(demo: Path):
     shown = _run(["-c", code], demo).stdout.splitlines()
     assert [line.partition(" pictures around ")[1] for line in shown[:4]] == [" pictures around "] * 4
     assert len(shown) == 6
-    assert (demo / "groups.html").stat().st_size > 10_000
+    for page in ("groups.html", "labels.html"):
+        assert (demo / page).stat().st_size > 10_000
 
 
 def test_the_page_on_the_service_runs(demo: Path):

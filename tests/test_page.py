@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from grouping import gallery_of_pieces
 from PIL import Image
 from serving import TOKEN, serving
 
@@ -103,6 +104,13 @@ def indexed(photographs, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def server(indexed) -> Iterator[Any]:
     with serving(indexed, "--rate", "0") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def pieces(photographs, tmp_path_factory) -> Iterator[Any]:
+    """A server of pieces of photographs, some in a folder of their class and some in `inbox`."""
+    with serving(gallery_of_pieces(tmp_path_factory.mktemp("pieces"), photographs), "--rate", "0") as running:
         yield running
 
 
@@ -576,6 +584,187 @@ def test_groups_and_copies_are_shown_and_opened(opened, server, photographs, tmp
         sync_api.expect(page.locator(".sheet .wall").first).to_contain_text("保留")
 
 
+INBOX = "#/groups?look=labels&unlabelled=inbox"
+
+
+def labelled(page: Any) -> None:
+    page.wait_for_selector("#sheets:not([aria-busy]) .sheet img")
+
+
+def test_pictures_are_shown_by_the_label_that_they_are_like(opened, pieces):
+    page = opened(url=pieces.url)
+    page.get_by_role("link", name="Groups").click()
+    page.wait_for_selector(".sheet")
+    assert page.locator("#labels-form").is_hidden()
+    page.get_by_role("button", name="Labels").click()
+    status, report = page.locator("#groups-status"), page.locator("#labels-report")
+    sync_api.expect(status).to_contain_text("All 32 pictures have a label.")
+    assert page.locator(".sheet").count() == 0
+    assert page.locator("#groups-map").is_hidden()
+    judged = pieces.client.get("/api/v1/labels").json()["evaluation"]
+    assert 0 < judged["accuracy"] < 1
+    assert f"all the others, {share_of(judged['accuracy'])} come out right." in report.inner_text()
+    assert f"off by {share_of(judged['calibration']['error'])} on average." in report.inner_text()
+    sync_api.expect(page.get_by_role("button", name="Store these labels…")).to_be_disabled()
+    page.get_by_label("Yet to be labelled").select_option("inbox")
+    labelled(page)
+    found = pieces.client.get("/api/v1/labels", params={"unlabelled": "inbox"}).json()
+    titles = [group["label"] or "None of these" for group in found["groups"]]
+    assert titles[-1] == "None of these"
+    assert len(titles) > 2
+    assert page.locator(".sheet h2").all_inner_texts() == titles
+    assert page.locator(".sheet.apart h2").all_inner_texts() == titles[-1:]
+    for at, group in enumerate(found["groups"]):
+        notes = page.locator(".sheet").nth(at).locator(".note").all_inner_texts()
+        assert notes == [
+            f"{picture['distance']} bits away, likeliest {picture['likeliest']}"
+            if group["label"] is None
+            else f"{share_of(picture['confidence'])} sure"
+            for picture in group["pictures"]
+        ]
+        images = page.locator(".sheet").nth(at).locator("img")
+        assert {image.get_attribute("loading") for image in images.all()} == {"lazy"}
+    given = sum(group["size"] for group in found["groups"][:-1])
+    assert (
+        f"8 pictures without label, 24 with one of 3 classes: {given} are labelled here"
+        in status.inner_text()
+    )
+    accuracy = share_of(found["evaluation"]["accuracy"])
+    assert f"Of 24 labelled pictures, each labelled by all the others, {accuracy} come out right." in (
+        report.inner_text()
+    )
+    report.locator("summary").click()
+    rows = [row.split("\t") for row in report.locator("tbody tr").all_inner_texts()]
+    assert [row[:2] for row in rows] == [[f"class {number}", "8"] for number in range(3)]
+    assert sum(int(row[4]) for row in rows) == given
+    assert page.url.endswith(INBOX)
+    page.locator(".sheet button.picture").first.click()
+    dialog = page.get_by_role("dialog")
+    sync_api.expect(dialog).to_contain_text(found["groups"][0]["pictures"][0]["name"])
+    page.keyboard.press("Escape")
+    first = page.evaluate("document.activeElement.closest('li').dataset.id")
+    assert int(first) == found["groups"][0]["pictures"][0]["id"]
+
+
+def share_of(share: float) -> str:
+    """As the page writes it."""
+    return f"{100 * share:.0f}%" if share >= 0.1 else f"{100 * share:.1f}".removesuffix(".0") + "%"
+
+
+def test_how_to_label_is_asked_for_and_kept_in_the_address(opened, pieces):
+    page = opened(INBOX, url=pieces.url, expects="422")
+    labelled(page)
+
+    def asked(act: Any) -> dict[str, list[str]]:
+        with page.expect_response(lambda answer: "/api/v1/labels" in answer.url) as response:
+            act()
+        return parse_qs(urlsplit(response.value.url).query)
+
+    assert asked(page.get_by_label("weights of bits").check)["method"] == ["linear"]
+    assert asked(page.get_by_label("Judge by a fifth that is held out").check)["held_out"] == ["0.2"]
+    sync_api.expect(page.locator("#labels-report")).to_contain_text("labelled pictures that were held out")
+    assert "method=linear&held_out=0.2" in page.url
+    page.reload()
+    labelled(page)
+    assert page.get_by_label("weights of bits").is_checked()
+    assert page.get_by_label("Judge by a fifth that is held out").is_checked()
+    assert page.get_by_label("Yet to be labelled").input_value() == "inbox"
+    keys = {each["key"] for each in pieces.client.get("/api/v1/info").json()["meta_keys"]}
+    offered = page.get_by_label("Labels are in").locator("option").all_inner_texts()
+    assert set(offered) == keys
+    assert "folder" in keys
+    again = asked(lambda: page.get_by_label("Labels are in").select_option("folder"))
+    assert again["label"] == ["folder"]
+    assert "unlabelled" not in again, "a value of another key"
+    sync_api.expect(page.locator("#groups-status")).to_contain_text("All 32 pictures have a label.")
+    page.goto(f"{pieces.url}/#/groups?look=labels&label=colour")
+    sync_api.expect(page.get_by_role("alert")).to_contain_text("None of 32 pictures has a label")
+    sync_api.expect(page.get_by_role("button", name="Store these labels…")).to_be_disabled()
+    page.get_by_label("Labels are in").select_option("label")
+    sync_api.expect(page.get_by_role("alert")).to_be_hidden()
+    page.get_by_role("button", name="Copies").click()
+    sync_api.expect(page.locator("#labels-form")).to_be_hidden()
+    sync_api.expect(page.locator("#labels-report")).to_be_hidden()
+
+
+def test_labels_are_stored_under_the_key_that_is_asked_for(indexed, opened, pieces):
+    page = opened(INBOX, url=pieces.url, expects="status of 4")
+    labelled(page)
+
+    def keys() -> set[str]:
+        return {each["key"] for each in pieces.client.get("/api/v1/info").json()["meta_keys"]}
+
+    press_until(page, "Tab", "#labels-label")
+    press_until(page, "Tab", "#labels-store")
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="Store these labels")
+    sync_api.expect(dialog.get_by_role("textbox", name="Under which key?")).to_be_focused()
+    page.keyboard.press("Escape")
+    sync_api.expect(dialog).to_have_count(0)
+    assert page.evaluate("document.activeElement.id") == "labels-store"
+    page.keyboard.press("Enter")
+    page.keyboard.type("seen")
+    page.keyboard.press("Enter")
+    page.get_by_role("textbox", name="Token").fill(TOKEN)
+    assert "seen" not in keys()
+    page.keyboard.press("Enter")
+    sync_api.expect(page.locator("#groups-status")).to_have_text("Stored under “seen”.")
+    assert {"seen", "seen_confidence"} <= keys()
+    assert "seen" in page.get_by_label("Labels are in").locator("option").all_inner_texts()
+    assert page.locator(".sheet").count() > 2, "they are still shown"
+    page.locator(".sheet button.picture").first.click()
+    sync_api.expect(page.get_by_role("dialog").locator("dl.facts")).to_contain_text("seen_confidence")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Store these labels…").click()
+    dialog.get_by_role("textbox").fill("seen")
+    page.keyboard.press("Enter")
+    sync_api.expect(dialog.get_by_role("alert")).to_contain_text("'seen' already")
+    dialog.get_by_label("Replace what is there").check()
+    dialog.get_by_role("button", name="Store", exact=True).click()
+    sync_api.expect(dialog).to_have_count(0)
+
+
+def test_nothing_is_stored_where_nothing_can_be_written(indexed, opened, monkeypatch):
+    monkeypatch.setattr("serving.TOKEN", "")
+    with serving(indexed, "--rate", "0") as running:
+        page = opened("#/groups?look=labels", url=running.url)
+        page.wait_for_selector("#labels-report p")
+        assert page.locator("#labels-store").is_hidden()
+        page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_in_labels(opened, pieces, scheme):
+    page = opened(INBOX, url=pieces.url, color_scheme=scheme, reduced_motion="reduce")
+    labelled(page)
+    page.locator("#labels-report summary").click()
+    found = {"labels": violations(page)}
+    shot(page, f"labels-{scheme}")
+    page.get_by_role("button", name="Store these labels…").click()
+    found["store"] = violations(page)
+    shot(page, f"store-labels-{scheme}")
+    assert not any(found.values()), found
+
+
+@pytest.mark.parametrize("language", ["en-GB", "zh-CN"])
+def test_labels_fit_on_narrow_screens_in_both_languages(opened, pieces, language):
+    page = opened(
+        INBOX, url=pieces.url, locale=language, **{**PHONE, "viewport": {"width": 320, "height": 740}}
+    )
+    labelled(page)
+    page.locator("#labels-report summary").click()
+    fits(page)
+    shot(page, f"labels-320-{language}")
+    page.locator("#labels-store").click()
+    fits(page, "dialog[open]")
+    page.keyboard.press("Escape")
+    page.locator("#language").click()
+    given = "没有标签" if language == "en-GB" else "pictures without label"
+    sync_api.expect(page.locator("#groups-status")).to_contain_text(given)
+    none = "不属于任何一类" if language == "en-GB" else "None of these"
+    sync_api.expect(page.locator(".sheet.apart h2")).to_have_text(none)
+
+
 def test_adding_and_removing_ask_for_a_token_once(indexed, opened, tmp_path, chelsea):
     copy = tmp_path / "gallery"
     shutil.copytree(indexed, copy)
@@ -780,6 +969,7 @@ def test_every_text_that_is_asked_for_exists_and_every_text_is_asked_for():
         "tab.groups",
         "groups.alike",
         "groups.copies",
+        "groups.labels",
     }
     assert {key for key in english if not key.endswith(".one")} - used - made == set()
     dotted = {

@@ -14,12 +14,14 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 import schemathesis
+from grouping import codes_around, gallery_of, gallery_of_pieces
 from hypothesis import HealthCheck, Phase, given, settings
 from PIL import Image
 from serving import TOKEN, serving
@@ -31,10 +33,11 @@ from grainhash.encoder.granules import WHOLE_ONLY
 from grainhash.errors import InputError, PictureError
 from grainhash.service import models as service_models
 from grainhash.service.guard import Rates
+from grainhash.service.models import Labelling
 from grainhash.service.problems import Problem
 from grainhash.service.settings import ServiceSettings
 from grainhash.service.uploads import Bodies
-from grainhash.service.verbs import MOST_COMPARING, Verbs
+from grainhash.service.verbs import MAX_CLASSES, MOST_COMPARING, Verbs
 from grainhash.service.workers import Workers
 
 PROBLEM = "application/problem+json"
@@ -211,6 +214,156 @@ def test_groups_and_copies_are_those_of_the_gallery(server, indexed):
     is_problem(server.client.get("/api/v1/groups", params={"where": "this is no filter"}), 422)
 
 
+@pytest.fixture(scope="module")
+def pieces(photographs, tmp_path_factory):
+    """A server of pieces of photographs, some with a label."""
+    gallery = gallery_of_pieces(tmp_path_factory.mktemp("pieces"), photographs)
+    with serving(gallery, "--rate", "0") as running:
+        running.gallery = gallery
+        yield running
+
+
+def test_labels_are_those_of_the_gallery(pieces):
+    asked = {"unlabelled": ["inbox", "nothing"], "method": "linear", "held_out": 0.25, "seed": 3}
+    answer = pieces.client.get("/api/v1/labels", params={**asked, "predictions": True}).json()
+    assert service_models.Labels.model_validate(answer).model_dump(mode="json") == answer
+    with Gallery.open(pieces.gallery) as gallery:
+        found = gallery.classify(**asked)
+    own = json.loads(json.dumps(found.to_json()))
+    own["seconds"] = answer["seconds"]
+    assert [(seen["id"], seen["label"]) for seen in answer["predictions"]] == [
+        (seen.id, seen.label) for seen in found.predictions
+    ]
+    assert len(found.predictions) == answer["n_pictures"] == 8
+    assert {key: answer[key] for key in own.keys() & answer.keys() - {"predictions"}} == {
+        key: own[key] for key in own.keys() - {"predictions", "unmatched"}
+    }
+    assert [(group["label"], group["size"]) for group in answer["groups"]] == [
+        (label, len(group)) for label, group in found.by_label()
+    ]
+    for group in answer["groups"]:
+        for picture in group["pictures"]:
+            assert picture["label"] == group["label"]
+            assert picture["meta"]["label"] == "inbox"
+    with Client(pieces.url) as client:
+        again = client.classify(**asked)
+    assert again.seconds > 0
+    assert replace(again, seconds=0) == replace(found, seconds=0)
+    short = pieces.client.get("/api/v1/labels", params=asked).json()
+    assert short["predictions"] is None
+    assert short["groups"] == answer["groups"]
+
+
+def test_none_of_these_is_a_group_of_its_own(pieces):
+    asked = {"unlabelled": "inbox", "radius": 0}
+    answer = pieces.client.get("/api/v1/labels", params=asked).json()
+    (none,) = answer["groups"]
+    assert (none["label"], none["size"]) == (None, 8)
+    bits = [picture["distance"] for picture in none["pictures"]]
+    assert bits == sorted(bits)
+    assert bits[0] > 0
+    doubtful = pieces.client.get("/api/v1/labels", params={"unlabelled": "inbox", "min_confidence": 1}).json()
+    assert doubtful["groups"][-1]["label"] is None
+    some = pieces.client.get("/api/v1/labels", params={"where": "label != inbox"}).json()
+    assert (some["n_pictures"], some["n_labelled"], some["groups"]) == (0, 24, [])
+
+
+def test_labels_are_stored_under_a_key_only_with_the_token(pieces):
+    def labels(**more):
+        return pieces.client.post("/api/v1/labels", params={"unlabelled": "inbox", **more}, headers=WRITE)
+
+    is_problem(pieces.client.post("/api/v1/labels", params={"unlabelled": "inbox", "store": "seen"}), 401)
+    is_problem(labels(), 422)
+    is_problem(labels(store="width"), 422)
+    is_problem(labels(store="label", replace=True), 422)
+    keys = {each["key"] for each in pieces.client.get("/api/v1/info").json()["meta_keys"]}
+    assert "seen" not in keys
+    answer = labels(store="seen", radius=256)
+    assert answer.status_code == 200
+    assert answer.json()["stored"] == "seen"
+    with Gallery.open(pieces.gallery) as gallery:
+        metas = {row.id: row.meta for row in gallery.browse(limit=100)}
+    for group in answer.json()["groups"]:
+        for picture in group["pictures"]:
+            assert metas[picture["id"]]["seen"] == group["label"]
+            assert metas[picture["id"]]["seen_confidence"] == picture["confidence"]
+    assert sum("seen" in meta for meta in metas.values()) == len(metas) == 32
+    is_problem(labels(store="seen"), 422)
+    with Client(pieces.url, token=TOKEN) as client:
+        with pytest.raises(InputError, match="already"):
+            client.classify(unlabelled=["inbox"], store="seen")
+        found = client.classify(unlabelled=["inbox"], store="seen", replace=True, radius=0)
+        assert all(seen.label is None for seen in found.predictions)
+        with pytest.raises(InputError, match="learned from"):
+            client.classify(store="label")
+    with Gallery.open(pieces.gallery) as gallery:
+        assert len(gallery.browse(limit=100, where="exists seen")) == 24
+    with Client(pieces.url) as nobody, pytest.raises(ServiceError, match="token"):
+        nobody.classify(unlabelled=["inbox"], store="other")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"label": "colour"},
+        {"label": ""},
+        {"where": "label = inbox"},
+        {"where": "label ="},
+        {"method": "guess"},
+        {"held_out": 1},
+        {"held_out": 0.01},
+        {"min_confidence": "NaN"},
+        {"radius": -1},
+        {"unlabelled": ["class 0", "class 1", "inbox"]},
+        {"unlabelled": ["x"] * 101},
+    ],
+)
+def test_labels_that_cannot_be_are_refused(pieces, wrong):
+    is_problem(pieces.client.get("/api/v1/labels", params=wrong), 422)
+
+
+def test_a_key_with_a_value_a_picture_is_no_label_and_errors_name_no_path(tmp_path, encoder):
+    n = MAX_CLASSES + 1
+    codes = codes_around(n, 4, encoder.n_bits, 0.1)
+    metas = [{"number": number, "list": ["a", "b"]} for number in range(n)]
+    gallery_of(tmp_path / "gallery", encoder, codes, metas).close()
+    with serving(tmp_path / "gallery") as server:
+        many = server.client.get("/api/v1/labels", params={"label": "number"})
+        is_problem(many, 422)
+        assert "1,001 classes" in many.json()["detail"]
+        odd = server.client.get("/api/v1/labels", params={"label": "list"})
+        is_problem(odd, 422)
+        assert "picture 1, 0.jpg" in odd.json()["detail"]
+        assert "nowhere" not in odd.text
+
+
+def test_labels_are_bounded_in_what_is_learned_and_what_is_shown(pieces, monkeypatch):
+    async def ask(gallery):
+        workers = Workers(gallery, 64, 1)
+        workers.start()
+        verbs = Verbs(gallery, workers, ServiceSettings())
+        how = Labelling(unlabelled=["inbox"], predictions=True)
+        monkeypatch.setattr("grainhash.service.verbs.MAX_CELLS", 3 * 32 - 1)
+        with pytest.raises(InputError, match=r"3 classes are more than can be learned here \(2\)"):
+            await verbs.labels(how)
+        monkeypatch.setattr("grainhash.service.verbs.MAX_CELLS", 3 * 32)
+        monkeypatch.setattr("grainhash.service.verbs.MAX_GROUPS", 1)
+        monkeypatch.setattr("grainhash.service.verbs.SHEET", 1)
+        answer = json.loads(await verbs.labels(how))
+        workers.close()
+        return answer
+
+    with Gallery.open(pieces.gallery) as gallery:
+        answer = asyncio.run(ask(gallery))
+        found = gallery.classify(unlabelled=["inbox"]).by_label()
+    assert len(found) > 2
+    assert [(group["label"], group["size"], group["pictures"][0]["id"]) for group in answer["groups"]] == [
+        (label, len(seen), seen[0].id) for label, seen in (found[0], found[-1])
+    ]
+    assert [len(group["pictures"]) for group in answer["groups"]] == [1, 1]
+    assert len(answer["predictions"]) == answer["n_pictures"] == 8
+
+
 def test_all_pictures_are_compared_by_one_request_at_a_time_and_few_wait(indexed, monkeypatch):
     go_on, at_once, most = threading.Event(), 0, 0
     own = Gallery.duplicates
@@ -232,6 +385,8 @@ def test_all_pictures_are_compared_by_one_request_at_a_time_and_few_wait(indexed
         with pytest.raises(Problem, match="compared already") as refused:
             await verbs.duplicates(None, None)
         assert refused.value.status == 503
+        with pytest.raises(Problem, match="compared already"):
+            await verbs.labels(Labelling())
         assert (await verbs.browse(0, 5, None))["pictures"]  # there are threads left
         go_on.set()
         answers = await asyncio.gather(*asked)

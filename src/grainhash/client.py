@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
+from grainhash.classify import (
+    Calibration,
+    Classification,
+    ClassifyMethod,
+    Evaluation,
+    OfClass,
+    Prediction,
+)
 from grainhash.errors import (
     GalleryError,
     GalleryWriteError,
@@ -191,6 +200,40 @@ class Client:
         found: dict[str, Any] = self._ask("GET", "/duplicates", params=params).json()
         return found
 
+    def classify(
+        self,
+        *,
+        label: str = "label",
+        unlabelled: Collection[str] = (),
+        method: ClassifyMethod = "vote",
+        held_out: float = 0.0,
+        min_confidence: float = 0.0,
+        radius: int | None = None,
+        seed: int = 0,
+        where: str | None = None,
+        store: str | None = None,
+        replace: bool = False,
+    ) -> Classification:
+        """Label the pictures that have no label like those that have one; see `Gallery.classify`.
+
+        The arguments are those of `Gallery.classify`, and so is what `store` keeps, for which the token for
+        writing is needed. A prediction's `uri` is only a name where the server does not say where files are.
+
+        Raises:
+            InputError: a filter that does not parse, too few labels or too many classes, a key that may not
+                be stored or is there already, or a value that makes no sense. Nothing was changed.
+            GalleryWriteError: the labels could not be stored. Nothing was changed.
+            ServiceError: no answer, or the server refused.
+        """
+        asked = {
+            **{"label": label, "unlabelled": list(unlabelled), "method": method, "held_out": held_out},
+            **{"min_confidence": min_confidence, "seed": seed, "predictions": True},
+            **_given(radius=radius, where=where, store=store),
+        }
+        if store is None:
+            return _classification(self._ask("GET", "/labels", params=asked).json())
+        return _classification(self._ask("POST", "/labels", params={**asked, "replace": replace}).json())
+
     def info(self) -> dict[str, Any]:
         """What the gallery holds and what the server allows."""
         found: dict[str, Any] = self._ask("GET", "/info").json()
@@ -260,3 +303,29 @@ def _hit(found: Mapping[str, Any]) -> Hit:
         height=found["height"],
         meta=found["meta"],
     )
+
+
+def _classification(found: Mapping[str, Any]) -> Classification:
+    """Labels from their JSON."""
+    judged = found["evaluation"]
+    bins = [tuple(row) for row in judged["calibration"]["bins"]]
+    made = {
+        "evaluation": Evaluation(
+            **{
+                **judged,
+                "classes": [OfClass(**row) for row in judged["classes"]],
+                "calibration": Calibration(judged["calibration"]["error"], bins),
+            }
+        ),
+        "predictions": [
+            Prediction(**{**_only(Prediction, seen), "uri": seen["uri"] or seen["name"]})
+            for seen in found["predictions"]
+        ],
+        "unmatched": [],
+    }
+    return Classification(**{**_only(Classification, found), **made})
+
+
+def _only(kind: type[Classification | Prediction], found: Mapping[str, Any]) -> dict[str, Any]:
+    """What a kind has a field for."""
+    return {field.name: found[field.name] for field in fields(kind) if field.name in found}

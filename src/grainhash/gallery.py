@@ -642,6 +642,7 @@ class Gallery:
         min_confidence: float = 0.0,
         radius: int | None = None,
         seed: int = 0,
+        max_classes: int | None = None,
         where: str | None = None,
         store: str | None = None,
         replace: bool = False,
@@ -657,6 +658,7 @@ class Gallery:
             min_confidence: less is none of these.
             radius: bits from all labelled pictures beyond which one is none of these; chosen by default.
             seed: of what is held out.
+            max_classes: more are refused: time and memory grow with the labelled pictures times the classes.
             where: a filter on metadata: only the pictures that pass it, with a label or without.
             store: a metadata key to keep labels under, and the confidence of each under this key and
                 `_confidence`. A picture that has a label keeps it, with confidence 1; one that is none of
@@ -665,12 +667,12 @@ class Gallery:
 
         Raises:
             WhereError: the filter does not parse.
-            LabelsError: too few labels to learn from or to judge by, or what is no label.
+            LabelsError: too few labels to learn from or to judge by, too many classes, or what is no label.
             MetadataError: a key that may not be stored, or is there already. Nothing was changed.
             InputError: a value that makes no sense.
             GalleryWriteError: the labels could not be stored. Nothing was changed.
         """
-        settings = ClassifySettings(method, held_out, min_confidence, radius, seed)
+        settings = ClassifySettings(method, held_out, min_confidence, radius, seed, max_classes)
         keys = [] if store is None else [store, f"{store}_confidence"]
         if table is None and label in keys:
             raise InputError(f"store {store!r}: labels are learned from {label!r}; store under another key")

@@ -7,14 +7,16 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from grainhash.classify import Classification
-from grainhash.clusters import Clustering
+from grainhash.classify import Classification, Prediction
+from grainhash.clusters import Clustering, Member
 from grainhash.report import page_thumbnail, printable, template
 
 SHEET = 24
-"""Pictures of a contact sheet, the medoid first."""
+"""Pictures of a contact sheet: the medoid first, or the surest."""
 MOST_SHEETS = 100
-"""Groups with a sheet on a page, the largest; a thumbnail takes about 10 kB."""
+"""Groups or labels with a sheet on a page, the largest; a thumbnail takes about 10 kB."""
+MOST_CONFUSED = 12
+"""Classes of which is shown who is taken for whom."""
 COLOURS = 12
 """Groups with a colour of their own on the map, the largest."""
 
@@ -65,10 +67,7 @@ def clusters_page(found: Clustering, *, title: str = "Groups of pictures") -> st
             "group": group,
             "title": printable(group.title),
             "size": len(group.members),
-            "pictures": [
-                {"member": member, "name": _name(member.uri), "thumbnail": page_thumbnail(member.uri)}
-                for member in group.members[:SHEET]
-            ],
+            "pictures": _pictures(group.members),
         }
         for group in found.groups[:MOST_SHEETS]
     ]
@@ -93,6 +92,47 @@ def clusters_page(found: Clustering, *, title: str = "Groups of pictures") -> st
         n_colours=COLOURS,
         silhouette=max((value for _, value in found.tried), default=None),
     )
+
+
+def labels_page(found: Classification, *, title: str = "Labels of pictures") -> str:
+    """Show labels on one page that needs nothing else: no other file, no network.
+
+    Each label is a contact sheet, the surest first; none of these comes last. How good each class is follows.
+    """
+    groups = found.by_label()
+    none = [group for group in groups if group[0] is None]
+    sheets = [
+        {
+            "title": "" if label is None else printable(label),
+            "size": len(group),
+            "pictures": [
+                {**shown, "likeliest": printable(shown["of"].likeliest)} for shown in _pictures(group)
+            ],
+        }
+        for label, group in groups[: min(MOST_SHEETS, len(groups) - len(none))] + none
+    ]
+    judged, given = found.evaluation, {label: len(group) for label, group in groups}
+    return template("labels_report.html.jinja").render(
+        title=printable(title),
+        found=found,
+        judged=judged,
+        where=printable(found.where or ""),
+        sheets=sheets,
+        n_seen=len(found.predictions),
+        n_shown=SHEET,
+        classes=[
+            {"of": row, "title": printable(row.label), "given": given.get(row.label, 0)}
+            for row in judged.classes
+        ],
+        confusion=judged.confusion if len(judged.classes) <= MOST_CONFUSED else None,
+    )
+
+
+def _pictures(of: Sequence[Member] | Sequence[Prediction]) -> list[dict[str, Any]]:
+    """The first of some pictures, as a contact sheet shows them."""
+    return [
+        {"of": each, "name": _name(each.uri), "thumbnail": page_thumbnail(each.uri)} for each in of[:SHEET]
+    ]
 
 
 def _name(uri: str) -> str:

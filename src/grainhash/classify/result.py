@@ -80,6 +80,21 @@ class Classification:
     """Paths of the table of labels that no picture has."""
     seconds: float
 
+    def by_label(self) -> list[tuple[str | None, list[Prediction]]]:
+        """The pictures of each label that any was given, the most pictures first, the surest of each first.
+
+        None of these comes last, as `None`, its pictures by how near they are to a labelled one.
+        """
+        found: dict[str | None, list[Prediction]] = {}
+        for seen in self.predictions:
+            found.setdefault(seen.label, []).append(seen)
+        none = found.pop(None, [])
+        groups: list[tuple[str | None, list[Prediction]]] = [
+            (label, sorted(group, key=lambda seen: -seen.confidence))
+            for label, group in sorted(found.items(), key=lambda item: (-len(item[1]), str(item[0])))
+        ]
+        return groups + ([(None, sorted(none, key=lambda seen: seen.distance))] if none else [])
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for `json.dumps`; the keys are those of the fields and stable."""
         return asdict(self)

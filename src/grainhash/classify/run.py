@@ -39,6 +39,8 @@ class ClassifySettings:
     """Bits from the nearest labelled picture beyond which a picture is none of these; chosen by default."""
     seed: int = 0
     """Of what is held out."""
+    max_classes: int | None = None
+    """More are refused: time and memory grow with the labelled pictures times the classes."""
     n_threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -52,6 +54,8 @@ class ClassifySettings:
             raise InputError(f"radius = {self.radius}: it is a number of bits, at least 0")
         if self.seed < 0:
             raise InputError(f"seed = {self.seed}: it is at least 0")
+        if self.max_classes is not None and self.max_classes < 2:
+            raise InputError(f"max_classes = {self.max_classes}: it is at least 2")
 
 
 def classify(
@@ -74,12 +78,18 @@ def classify(
         unmatched: for the result.
 
     Raises:
-        LabelsError: fewer than two labelled pictures or classes, or nothing left to learn from.
+        LabelsError: fewer than two labelled pictures or classes, too many classes, or nothing left to learn
+            from.
     """
     started = perf_counter()
     rows = np.array([i for i, row in enumerate(pictures) if row.id in given], np.int64)
     labels, classes = _classes([given[pictures[i].id] for i in rows.tolist()])
     _check(labels, classes, len(pictures), where)
+    if settings.max_classes is not None and len(labels) > settings.max_classes:
+        raise LabelsError(
+            f"{len(labels):,} classes are more than can be learned here ({settings.max_classes:,}); give "
+            "labels of fewer, or fewer pictures"
+        )
     others = np.setdiff1d(np.arange(len(pictures)), rows, assume_unique=True)
     learned, unlabelled = np.ascontiguousarray(codes[rows]), np.ascontiguousarray(codes[others])
 

@@ -62,7 +62,8 @@ def _labels(
             continue
         if not isinstance(value, str | bool | int | float):
             raise LabelsError(
-                f"{row.uri}: {key} = {value!r} is no one label; give each picture one text or number"
+                f"picture {row.id}, {Path(row.uri).name}: {key} = {value!r} is no one label; give each "
+                "picture one text or number"
             )
         if str(value) and str(value) not in unlabelled:
             found[row.id] = str(value)

@@ -36,7 +36,6 @@ ReplaceOption = Annotated[bool, typer.Option("--replace", help="The key may be t
 CsvOption = Annotated[Path | None, typer.Option(help="Write a table, a row a picture.")]
 
 SHOWN_GROUPS = 40
-SHOWN_CONFUSED = 12
 
 
 class Method(StrEnum):
@@ -164,6 +163,9 @@ def classify(
     store: StoreOption = None,
     replace: ReplaceOption = False,
     csv: CsvOption = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page of contact sheets, and how good they are.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Label all pictures like the few that have a label.
@@ -171,10 +173,10 @@ def classify(
     Each label comes with a confidence; a picture too far from all labelled ones is none of these. Judged on
     labelled pictures that were not learned from.
     """
-    need_folders(csv)
+    need_folders(csv, html)
     from grainhash import groups_report
     from grainhash.metadata import read_table
-    from grainhash.report import write_file
+    from grainhash.report import write_file, write_html
 
     table = None if labels is None else read_table(labels)
     with opened_gallery(gallery) as opened:
@@ -193,11 +195,13 @@ def classify(
         )
     if csv is not None:
         write_file(csv, groups_report.labels_csv(found).encode("utf-8", "replace"))
+    if html is not None:
+        write_html(html, groups_report.labels_page(found))
     if as_json:
         print_json(found.to_json())
         return
     _print_labels(found, store)
-    print_written(table=csv)
+    print_written(table=csv, page=html)
 
 
 def _print_labels(found: Classification, store: str | None) -> None:
@@ -225,6 +229,7 @@ def _print_labels(found: Classification, store: str | None) -> None:
 
 
 def _print_evaluation(judged: Evaluation) -> None:
+    from grainhash.groups_report import MOST_CONFUSED
     from grainhash.report import printable
 
     typer.echo(
@@ -236,7 +241,7 @@ def _print_evaluation(judged: Evaluation) -> None:
         typer.echo(f"{len(judged.classes):,} classes; see the table with --json")
         return
     width = max(5, *(len(printable(row.label)) for row in judged.classes))
-    matrix = len(judged.classes) <= SHOWN_CONFUSED
+    matrix = len(judged.classes) <= MOST_CONFUSED
     heads = "".join(f"{number:>6}" for number in range(1, len(judged.classes) + 1)) if matrix else ""
     typer.echo(
         f"{'':>3}  {'class':<{width}}  pictures  precision  recall  {heads and 'called'}{heads}".rstrip()

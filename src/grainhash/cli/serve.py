@@ -20,7 +20,9 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8000,
     token: Annotated[
         str | None,
-        typer.Option(envvar="GRAINHASH_TOKEN", help="Whoever sends it may add and remove pictures."),
+        typer.Option(
+            envvar="GRAINHASH_TOKEN", help="Whoever sends it may add and remove pictures, and store labels."
+        ),
     ] = None,
     read_token: Annotated[
         str | None, typer.Option(envvar="GRAINHASH_READ_TOKEN", help="Needed for reading, too.")

@@ -22,7 +22,7 @@ from grainhash.metadata import check_metadata
 from grainhash.service import models, page, problems
 from grainhash.service.guard import Guard, Tokens
 from grainhash.service.metrics import Counting, Metrics
-from grainhash.service.models import HowQuery, WhatQuery
+from grainhash.service.models import HowQuery, LabellingQuery, StoringQuery, WhatQuery
 from grainhash.service.problems import Problem
 from grainhash.service.settings import ServiceSettings
 from grainhash.service.uploads import Bodies
@@ -312,6 +312,11 @@ def _comparing(verbs: Verbs) -> APIRouter:
         """Find copies, and say which of each to keep."""
         return await verbs.duplicates(radius, where)
 
+    @router.get("/labels", response_model=models.Labels, responses=_problems())
+    async def labels(how: LabellingQuery) -> Response:
+        """Label the pictures that have no label like those that have one, and say how good that is."""
+        return Response(await verbs.labels(how), media_type="application/json")
+
     return router
 
 
@@ -378,6 +383,11 @@ def _writing(verbs: Verbs, bodies: Bodies, workers: Workers) -> APIRouter:
         response.status_code = 201 if is_new else 200
         response.headers["Location"] = f"{API}/pictures/{picture['id']}"
         return picture
+
+    @router.post("/labels", response_model=models.Labels, responses=_problems(403, 507))
+    async def store_labels(how: StoringQuery) -> Response:
+        """Label the same, and keep the labels as metadata; when this is answered they are safe on disk."""
+        return Response(await verbs.labels(how), media_type="application/json")
 
     @router.delete(
         "/pictures/{id}", status_code=204, response_class=Response, responses=_problems(403, 404, 507)

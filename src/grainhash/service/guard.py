@@ -122,7 +122,7 @@ class Tokens:
     def check_write(self, request: Request) -> None:
         """Let a request write, or raise the problem that says why not."""
         if self._write is None:
-            raise Problem(403, "this server is read only; start it with a token to add and remove pictures")
+            raise Problem(403, "this server is read only; start it with a token to change its gallery")
         if not self.may_write(request):
             raise _unauthorised("the token for writing is needed")
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from grainhash.classify import ClassifyMethod
 from grainhash.types import WHOLE, Box, Granularity, Order, PointKind
 
 MAX_K = 1000
@@ -30,6 +31,37 @@ _PICTURE = {
     "meta": _META,
 }
 _COPY = {**_PICTURE, "id": 9, "distance": 12, "is_exact": False}
+_PREDICTION = {"label": "cat", "confidence": 0.93, "likeliest": "cat", "distance": 61}
+_LABELS = {
+    "method": "vote",
+    "settings": {"k": 3, "scale": 5.12, "temperature": 0.7},
+    "labels": ["cat", "dog"],
+    "n_labelled": 8,
+    "n_bits": 256,
+    "seed": 0,
+    "where": "width >= 500",
+    "radius": 92,
+    "share_known": 0.75,
+    "evaluation": {
+        "how": "left out",
+        "n_learned": 7,
+        "n_judged": 8,
+        "accuracy": 0.875,
+        "accepted": 1.0,
+        "accuracy_accepted": 0.875,
+        "classes": [
+            {"label": "cat", "pictures": 4, "precision": 1.0, "recall": 0.75},
+            {"label": "dog", "pictures": 4, "precision": 0.8, "recall": 1.0},
+        ],
+        "confusion": [[3, 1], [0, 4]],
+        "calibration": {"error": 0.06, "bins": [[2, 0.7, 0.5], [6, 0.94, 1.0]]},
+    },
+    "n_pictures": 12,
+    "groups": [{"label": "cat", "size": 1, "pictures": [{**_PICTURE, **_PREDICTION}]}],
+    "predictions": [{"id": 7, "name": "cat.jpg", "uri": "/photos/cat.jpg", **_PREDICTION}],
+    "stored": "guess",
+    "seconds": 0.02,
+}
 _OUTLINE = [[0.1, 0.2], [0.6, 0.2], [0.6, 0.7], [0.1, 0.7]]
 _HIT = {
     "rank": 1,
@@ -358,6 +390,105 @@ class Duplicates(BaseModel):
     groups: list[CopyGroup]
 
 
+class Seen(BaseModel):
+    """What a picture without label shows."""
+
+    label: str | None
+    """`null` for none of these."""
+    confidence: float
+    """That `likeliest` is right if the picture is of one of the classes, 0 to 1."""
+    likeliest: str
+    """The likeliest of the classes, even where the answer is none of these."""
+    distance: int
+    """Bits to the nearest labelled picture."""
+
+
+class Prediction(Seen):
+    """The label of one picture."""
+
+    id: int
+    name: str
+    uri: str | None
+
+
+class LabelledPicture(Picture, Seen):
+    """The same, with all that is known of the picture."""
+
+    model_config = _example({**_PICTURE, **_PREDICTION})
+
+
+class LabelGroup(BaseModel):
+    """The pictures that got a label, the surest first, or those that are none of these; 24 at most."""
+
+    label: str | None
+    size: int
+    pictures: list[LabelledPicture]
+
+
+class OfClass(BaseModel):
+    """How often one class was right: of those called so, and of those that are so."""
+
+    label: str
+    pictures: int
+    precision: float
+    recall: float
+
+
+class Calibration(BaseModel):
+    """Confidence against what was right; a bin has predictions, mean confidence and share that was right."""
+
+    error: float
+    """The expected calibration error, 0 to 1."""
+    bins: list[tuple[int, float, float]]
+
+
+class LabelEvaluation(BaseModel):
+    """How good labels are, on labelled pictures that were not learned from."""
+
+    how: str
+    """`held out`, or `left out` for each picture predicted from all others."""
+    n_learned: int
+    n_judged: int
+    accuracy: float
+    """Of the likeliest class, before any is refused."""
+    accepted: float
+    """Share that was not called none of these."""
+    accuracy_accepted: float
+    classes: list[OfClass]
+    confusion: list[list[int]]
+    """A row a true class, a column a likeliest one, in the order of `classes`."""
+    calibration: Calibration
+
+
+class Labels(BaseModel):
+    """Labels of the pictures that have none; most keys are those of `grainhash classify --json`."""
+
+    model_config = _example(_LABELS)
+
+    method: str
+    settings: dict[str, float]
+    """What was chosen: `k`, `scale`, or `strength`; and `temperature`."""
+    labels: list[str]
+    n_labelled: int
+    n_bits: int
+    seed: int
+    where: str | None
+    radius: int
+    """Bits; a picture farther than this from all labelled ones is none of these."""
+    share_known: float
+    """Of the pictures without label, estimated to be of one of the classes."""
+    evaluation: LabelEvaluation
+    n_pictures: int
+    """Without label."""
+    groups: list[LabelGroup]
+    """The largest first, 200 at most, and none of these last."""
+    predictions: list[Prediction] | None
+    """All of them by id, where they were asked for."""
+    stored: str | None
+    """The key of metadata that they are kept under; the confidence is under this and `_confidence`."""
+    seconds: float
+
+
 class Core(BaseModel):
     """Where half of what agrees is."""
 
@@ -446,5 +577,46 @@ class How(What):
     )
 
 
+class Labelling(BaseModel):
+    """How to label; the parameters of reading labels and of storing them."""
+
+    label: str = Field("label", min_length=1, max_length=200, description="Metadata that has the labels.")
+    unlabelled: list[Annotated[str, Field(max_length=1000)]] = Field(
+        [], max_length=100, description="A value that is no label; may be repeated."
+    )
+    method: ClassifyMethod = Field(
+        "vote", description="A vote of the nearest labelled pictures, or weights of bits."
+    )
+    held_out: float = Field(
+        0.0,
+        ge=0,
+        le=0.99,
+        description="Share of each class to judge by; 0 to leave each picture out in turn.",
+    )
+    min_confidence: float = Field(0.0, ge=0, le=1, description="Less is none of these.")
+    radius: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_BITS,
+        description="Bits beyond which a picture is none of these; chosen by default.",
+    )
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Of what is held out.")
+    where: str | None = Field(
+        None, max_length=4096, description="A filter on metadata.", examples=["width >= 500"]
+    )
+    predictions: bool = Field(False, description="Answer the label of every picture too.")
+
+
+class Storing(Labelling):
+    """How to label, and where to keep the labels."""
+
+    store: str = Field(
+        min_length=1, max_length=200, description="Keep them as metadata under this key.", examples=["guess"]
+    )
+    replace: bool = Field(False, description="The key may be there already.")
+
+
+LabellingQuery = Annotated[Labelling, Query()]
+StoringQuery = Annotated[Storing, Query()]
 WhatQuery = Annotated[What, Query()]
 HowQuery = Annotated[How, Query()]

@@ -23,7 +23,7 @@ class ServiceSettings:
     host: str = "127.0.0.1"
     """The address that it listens at."""
     token: str | None = None
-    """Whoever has it may add and remove pictures; nobody may without one."""
+    """Whoever has it may add and remove pictures and store labels; nobody may without one."""
     read_token: str | None = None
     """If there is one, it (or `token`) is needed for everything but `/healthz`."""
     hosts: tuple[str, ...] = ()

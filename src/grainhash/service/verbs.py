@@ -7,10 +7,11 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
+from dataclasses import replace as replaced
 from itertools import count, takewhile
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 from grainhash import explain_report, report
 from grainhash.duplicates import Copy
@@ -19,7 +20,7 @@ from grainhash.errors import EncoderMismatch, InputError, PictureDamaged
 from grainhash.explain import Explanation
 from grainhash.gallery import Gallery
 from grainhash.images import decode, encode_jpeg, fit
-from grainhash.service.models import How, What
+from grainhash.service.models import How, Labelling, Labels, Storing, What
 from grainhash.service.problems import Problem, busy
 from grainhash.service.settings import ServiceSettings
 from grainhash.service.uploads import is_kept, keep
@@ -27,15 +28,20 @@ from grainhash.service.workers import Look, Workers
 from grainhash.store import PictureRow
 from grainhash.types import WHOLE, PointKind
 
+T = TypeVar("T")
+
 SENT = "the picture"
 """How errors call a picture that was sent."""
 
 JPEG_QUALITY = 85
 
 SHEET = 24
-"""Pictures of a group that are described, the one in its middle or to keep first."""
+"""Pictures of a group that are described: the one in its middle, to keep, or the surest first."""
 MAX_GROUPS = 200
-"""Groups of copies that are described."""
+"""Groups of copies, or of one label each, that are described."""
+MAX_CLASSES = 1000
+MAX_CELLS = 2_000_000
+"""Pictures times classes that are learned in a request: a thread takes 10 us for each."""
 MOST_COMPARING = 4
 """Requests that compare all pictures, or wait for that."""
 MAX_COMPARED = 100_000
@@ -282,7 +288,51 @@ class Verbs:
 
         return await self._compare(find)
 
-    async def _compare(self, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    async def labels(self, how: Labelling) -> bytes:
+        """Labels for the pictures without, and how good they are, as JSON; stored where `how` says so."""
+        store, replace = (how.store, how.replace) if isinstance(how, Storing) else (None, False)
+
+        def find() -> bytes:
+            found = self.gallery.classify(
+                label=how.label,
+                unlabelled=how.unlabelled,
+                method=how.method,
+                held_out=how.held_out,
+                min_confidence=how.min_confidence,
+                radius=how.radius,
+                seed=how.seed,
+                max_classes=min(MAX_CLASSES, max(2, MAX_CELLS // max(1, len(self.gallery)))),
+                where=how.where,
+                store=store,
+                replace=replace,
+            )
+            groups = found.by_label()
+            none = [group for group in groups if group[0] is None]
+            shown = groups[: min(MAX_GROUPS, len(groups) - len(none))] + none
+            rows = self._rows(seen.id for _, group in shown for seen in group[:SHEET])
+            document = {
+                **asdict(replaced(found, predictions=[])),
+                "n_pictures": len(found.predictions),
+                "groups": [
+                    {
+                        "label": label,
+                        "size": len(group),
+                        "pictures": [
+                            {**asdict(seen), **rows[seen.id]} for seen in group[:SHEET] if seen.id in rows
+                        ],
+                    }
+                    for label, group in shown
+                ],
+                "predictions": [{**asdict(seen), **self._name(seen.uri, {})} for seen in found.predictions]
+                if how.predictions
+                else None,
+                "stored": store,
+            }
+            return Labels.model_validate(document).model_dump_json().encode()  # here, not between requests
+
+        return await self._compare(find)
+
+    async def _compare(self, find: Callable[[], T]) -> T:
         """One of these at a time: each takes a thread for seconds, and the others are for searches."""
         if self._n_comparing >= MOST_COMPARING:
             raise busy("all pictures are being compared already")
@@ -293,7 +343,7 @@ class Verbs:
         finally:
             self._n_comparing -= 1
 
-    def _compared(self, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def _compared(self, find: Callable[[], T]) -> T:
         if len(self.gallery) > MAX_COMPARED:
             raise Problem(422, f"too many pictures to compare while you wait: more than {MAX_COMPARED:,}")
         return find()

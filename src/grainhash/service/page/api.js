@@ -139,6 +139,8 @@ export function explain(source, id, { region, parts, bits, points }, signal) {
 export const pictures = (params, signal) => json("GET", "pictures", { params, signal });
 export const groups = (params, signal) => json("GET", "groups", { params, signal });
 export const duplicates = (params, signal) => json("GET", "duplicates", { params, signal });
+export const labels = (params, signal) => json("GET", "labels", { params, signal });
+export const storeLabels = (params) => json("POST", "labels", { params });
 export const picture = (id, signal) => json("GET", `pictures/${id}`, { signal });
 export const add = (file, name) => json("POST", "pictures", { params: { name }, ...uploaded(file) });
 export const remove = (id) => request("DELETE", `pictures/${id}`);

@@ -1,13 +1,13 @@
-// The view "groups": pictures that are alike, with a map of them, and copies with the one to keep.
+// The view "groups": pictures that are alike, with a map of them, copies with the one to keep, and labels.
 
 import * as api from "./api.js";
 import { byId, button, make, makeSvg } from "./dom.js";
 import { say } from "./i18n.js";
+import { initLabels, labelsOf, renewLabels, sheetsOfLabels, showLabelling } from "./labels.js";
 import { openPicture } from "./picture.js";
-import { navigate } from "./router.js";
-import { wallItem } from "./wall.js";
-
-export const LOOKS = ["alike", "copies"];
+import { navigate, now } from "./router.js";
+import { sheetOf } from "./sheets.js";
+import { LOOKS } from "./state.js";
 
 const MAP = 1000;
 /** Hues apart from those of neighbouring numbers. */
@@ -18,7 +18,7 @@ const COLOURED = 12;
 let hooks;
 /** @type {any} */
 let info;
-/** What is shown; null before anything was asked for. @type {string | null} */
+/** What is shown, with how it was made; null before anything was asked for. @type {string | null} */
 let shown = null;
 let asking = new AbortController();
 
@@ -28,22 +28,27 @@ export function initGroups(given, calls) {
   hooks = calls;
   byId("groups-looks").replaceChildren(...LOOKS.map((look) =>
     button(`groups.${look}`, () => navigate({ look }, { replaces: true }), { id: `look-${look}` })));
+  initLabels(info, { open, onStored });
 }
 
 /** Follow the state. @param {import("./router.js").State} state */
-export function onGroupsState({ look }) {
+export function onGroupsState({ look, labelling }) {
   for (const each of LOOKS) byId(`look-${each}`).setAttribute("aria-pressed", String(each === look));
-  if (look !== shown) load(look);
+  const wanted = look === "labels" ? `${look} ${JSON.stringify(labelling)}` : look;
+  if (wanted === shown) return;
+  shown = wanted;
+  showLabelling(look === "labels", labelling);
+  load(look);
 }
 
 /** The gallery changed: look anew when it is shown again. @param {any} given */
 export function renewGroups(given) {
   info = given;
+  renewLabels(given);
   shown = null;
 }
 
 async function load(look) {
-  shown = look;
   asking.abort();
   asking = new AbortController();
   const { signal } = asking;
@@ -54,6 +59,7 @@ async function load(look) {
   say(byId("groups-status"), "groups.working");
   try {
     if (look === "copies") showCopies(await api.duplicates({}, signal));
+    else if (look === "labels") showLabels(await labelsOf(signal));
     else showGroups(await groupsOf(signal));
     hooks.onProblem(null);
   } catch (error) {
@@ -84,7 +90,7 @@ function showGroups(found) {
       ? make("h2", { text: group.title })
       : make("h2", { say: ["groups.number", { number: group.number }] });
     title.prepend(make("span", { class: "dot", vars: colourOf(group.number), "aria-hidden": "true" }));
-    return sheetOf(title, group.pictures, group.size, () => []);
+    return sheetOf(title, group.pictures, group.size, open);
   }));
 }
 
@@ -95,8 +101,12 @@ function showCopies(found) {
   byId("sheets").replaceChildren(...found.groups.map((group) => {
     const pictures = [group.keep, ...group.copies];
     const title = make("h2", { text: group.keep.name });
-    return sheetOf(title, pictures, pictures.length + group.more, (picture) => [noteOf(picture, group.keep)]);
+    return sheetOf(title, pictures, pictures.length + group.more, open, (picture) => [noteOf(picture, group.keep)]);
   }));
+}
+
+function showLabels(found) {
+  byId("sheets").replaceChildren(...sheetsOfLabels(found));
 }
 
 function noteOf(picture, keep) {
@@ -104,18 +114,6 @@ function noteOf(picture, keep) {
   return make("span", { class: picture === keep ? "note kept" : "note" },
     make("span", { say: how }),
     make("span", { text: ` · ${picture.width} × ${picture.height}` }));
-}
-
-function sheetOf(title, pictures, size, notesOf) {
-  const id = `sheet-${pictures[0].id}`;
-  title.id = id;
-  const items = pictures.map((picture, at) => wallItem(picture, () => open(pictures, at), notesOf(picture)));
-  const rest = size - pictures.length;
-  return make("section", { class: "sheet", "aria-labelledby": id },
-    title,
-    make("p", { class: "soft", say: ["groups.size", { n: size }] }),
-    make("ul", { class: "wall" }, ...items),
-    rest > 0 ? make("p", { class: "soft", say: ["groups.rest", { n: rest }] }) : null);
 }
 
 function showMap(places) {
@@ -139,7 +137,14 @@ function open(pictures, at) {
 }
 
 async function onRemoved() {
-  const look = shown;
   await hooks.onChanged();
-  if (look) await load(look);
+  onGroupsState(now());
+}
+
+/** The pictures are the same, with new metadata. */
+async function onStored(found) {
+  const kept = shown;
+  await hooks.onChanged();
+  shown = kept;
+  showLabels(found);
 }

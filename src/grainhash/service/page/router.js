@@ -1,11 +1,11 @@
 // What the page is about now - tab, query, box, settings - and its place in the address bar and the history.
 
-import { DEFAULTS, readHash, writeHash } from "./state.js";
+import { DEFAULTS, LABELLING, LOOKS, readHash, writeHash } from "./state.js";
 
 /**
  * @typedef {import("./api.js").Source} Source
  * @typedef {{tab: string, source: Source | null, box: import("./geometry.js").Box | null,
- *   settings: typeof DEFAULTS, browseWhere: string, look: string}} State
+ *   settings: typeof DEFAULTS, browseWhere: string, look: string, labelling: typeof LABELLING}} State
  */
 
 export const TABS = ["search", "browse", "groups"];
@@ -17,7 +17,9 @@ const uploads = new Map();
 let onState = () => {};
 
 /** @type {State} */
-let state = { tab: TABS[0], source: null, box: null, settings: { ...DEFAULTS }, browseWhere: "", look: "alike" };
+let state = {
+  tab: TABS[0], source: null, box: null, settings: { ...DEFAULTS }, browseWhere: "", look: LOOKS[0], labelling: { ...LABELLING },
+};
 
 export const now = () => state;
 
@@ -52,8 +54,8 @@ function change(next) {
 
 /** @returns {State} */
 function read() {
-  const { tab, query, box, settings, browseWhere, look } = readHash(location.hash, TABS);
-  if (tab !== "search") return { ...state, tab, browseWhere, look };
+  const { tab, query, box, settings, browseWhere, look, labelling } = readHash(location.hash, TABS);
+  if (tab !== "search") return { ...state, tab, browseWhere, look, labelling };
   return { ...state, tab, source: sourceOf(query), box, settings };
 }
 

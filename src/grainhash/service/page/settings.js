@@ -83,7 +83,10 @@ const sayBits = (element, n) => say(element, "settings.bitsValue", { n });
 function fieldsOf(info) {
   const fields = {};
   if (info.has_parts) {
-    fields.granularity = choice("granularity", { both: "settings.both", whole: "settings.wholeOnly", part: "settings.partOnly" });
+    fields.granularity = choice(
+      "granularity", { both: "settings.both", whole: "settings.wholeOnly", part: "settings.partOnly" }, "settings.granularity",
+      (granularity) => change({ granularity }),
+    );
   }
   fields.k = select("k", K.filter((k) => k <= info.max_k));
   fields.min_score = leastScore();
@@ -93,11 +96,11 @@ function fieldsOf(info) {
   return fields;
 }
 
-/** Radio buttons side by side. */
-function choice(name, options) {
+/** Radio buttons side by side; the options and the legend are keys of i18n.js. */
+export function choice(name, options, legend, onChange) {
   const inputs = Object.keys(options).map((value) =>
-    make("input", { type: "radio", name, value, on: { change: () => change({ [name]: value }) } }));
-  const row = make("fieldset", { class: "segments" }, make("legend", { say: `settings.${name}` }),
+    make("input", { type: "radio", name, value, on: { change: () => onChange(value) } }));
+  const row = make("fieldset", { class: "segments" }, make("legend", { say: legend }),
     ...inputs.map((input) => make("label", {}, input, make("span", { say: options[input.value] }))));
   return { row, show: (value) => inputs.forEach((input) => { input.checked = input.value === value; }) };
 }
@@ -170,7 +173,8 @@ export function filterField(id, keys, onWhere) {
 /** A filter that ends in an operator is still being typed. */
 const isDone = (text) => !/(=|<|>|!|~|\(|"|\b(and|or|not|in|like))\s*$/i.test(text) || text.trim() === "";
 
-function labelled(input, key) {
+/** A field with its label before it. */
+export function labelled(input, key) {
   return make("div", { class: "field inline" }, make("label", { for: input.id, say: key }), input);
 }
 

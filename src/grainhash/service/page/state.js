@@ -14,6 +14,12 @@ export const DEFAULTS = Object.freeze({
   where: "",
 });
 
+/** What the view "groups" looks at. */
+export const LOOKS = ["alike", "copies", "labels"];
+
+/** How to label; an empty `label` is the key that suits best. */
+export const LABELLING = Object.freeze({ label: "", unlabelled: "", method: "vote", held_out: 0 });
+
 const NUMBERS = ["k", "parts", "verify", "min_score", "bits"];
 
 /** What the server is sent: only what differs from its own defaults. */
@@ -24,7 +30,7 @@ export function requestOf(settings) {
 /** Names of the settings that are not as at the start. */
 export const changedOf = (settings) => Object.keys(requestOf(settings));
 
-/** @returns {{tab: string, query: number | null, box: number[] | null, settings: any, browseWhere: string, look: string}} */
+/** @returns {{tab: string, query: number | null, box: number[] | null, settings: any, browseWhere: string, look: string, labelling: typeof LABELLING}} */
 export function readHash(hash, tabs) {
   const [path, text = ""] = hash.replace(/^#\/?/, "").split("?");
   const params = new URLSearchParams(text);
@@ -35,7 +41,8 @@ export function readHash(hash, tabs) {
     tab,
     query: query !== null && /^\d{1,18}$/.test(query) ? Number(query) : null,
     box: readBox(params.get("box")),
-    look: params.get("look") === "copies" ? "copies" : "alike",
+    look: LOOKS.includes(params.get("look")) ? params.get("look") : LOOKS[0],
+    labelling: readLabelling(params),
     settings: isBrowse ? null : readSettings(params),
     browseWhere: isBrowse ? (params.get("where") ?? "") : "",
   };
@@ -52,6 +59,16 @@ function readSettings(params) {
   return settings;
 }
 
+function readLabelling(params) {
+  const share = Number(params.get("held_out"));
+  return {
+    label: params.get("label") ?? "",
+    unlabelled: params.get("unlabelled") ?? "",
+    method: params.get("method") === "linear" ? "linear" : "vote",
+    held_out: share > 0 && share < 1 ? share : 0,
+  };
+}
+
 function readBox(text) {
   const box = text?.split(",").map(Number) ?? [];
   const fits = box.length === 4 && box.every((edge) => edge >= 0 && edge <= 1) && box[0] < box[2] && box[1] < box[3];
@@ -59,12 +76,14 @@ function readBox(text) {
 }
 
 /** The hash of a state; the other way round of `readHash`. */
-export function writeHash({ tab, query, box, settings, browseWhere, look }) {
+export function writeHash({ tab, query, box, settings, browseWhere, look, labelling }) {
   const params = new URLSearchParams();
   if (tab === "browse") {
     if (browseWhere) params.set("where", browseWhere);
   } else if (tab === "groups") {
-    if (look !== "alike") params.set("look", look);
+    if (look !== LOOKS[0]) params.set("look", look);
+    const given = look === "labels" ? Object.entries(labelling) : [];
+    for (const [name, value] of given) if (value !== LABELLING[name]) params.set(name, String(value));
   } else {
     if (query !== null) params.set("query", String(query));
     if (box) params.set("box", boxText(box));
