@@ -59,8 +59,8 @@ class Chance:
         """From one query's distances `(n,)` to a sample of granules."""
         if len(distances) < LEAST:
             return cls.usual(n_bits)
-        median, low = np.quantile(distances, [0.5, LOW])
-        return cls(float(median), max(float(median - low) / _LOW_DEVIATIONS, n_bits / 1e6))
+        median, low = _quantile(distances, 0.5), _quantile(distances, LOW)
+        return cls(median, max((median - low) / _LOW_DEVIATIONS, n_bits / 1e6))
 
     @classmethod
     def usual(cls, n_bits: int) -> Self:
@@ -73,7 +73,7 @@ class Chance:
         Strictly growing with the distance, however unlikely it is; infinite for an infinite one.
         """
         deviations = (np.asarray(distances, np.float64) - self.median) / self.spread
-        shares = [_log_phi(z) for z in deviations.ravel()]
+        shares = [_log_phi(z) for z in deviations.ravel().tolist()]
         return np.array(shares, np.float64).reshape(deviations.shape)
 
 
@@ -94,6 +94,14 @@ def together(log_expected: NDArray[np.float64]) -> NDArray[np.float64]:
 def score_of(expected: float) -> float:
     """`1 / (1 + expected)`, 0..1: 1 is certain."""
     return 1 / (1 + expected)
+
+
+def _quantile(values: NDArray[np.floating], share: float) -> float:
+    """As `numpy.quantile` has it, for one quantile of one row in a tenth of the time."""
+    at = share * (len(values) - 1)
+    low, high = int(at), min(int(at) + 1, len(values) - 1)
+    parted = np.partition(values, (low, high))
+    return float(parted[low] + (at - low) * (parted[high] - parted[low]))
 
 
 def _log_phi(z: float) -> float:

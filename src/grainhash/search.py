@@ -187,12 +187,14 @@ class _Matches:
 
 def _matches(index: Index, question: Question, ids: NDArray[np.int64]) -> _Matches:
     shape = len(question.codes), len(ids)
-    bits, members = np.empty(shape, np.int32), np.zeros(shape, np.int64)
-    for row, code in enumerate(question.codes):
-        bits[row], members[row] = index.distances_to(code, ids, prefix_bits=question.n_bits)
-    there = bits <= index.n_bits
-    values = np.where(there, bits.astype(np.float64), np.inf)
-    if question.projections is not None and len(ids):
+    bits, members = np.full(shape, index.n_bits + 1, np.int32), np.full(shape, -1)
+    if question.projections is None:
+        for row, code in enumerate(question.codes):
+            bits[row], members[row] = index.distances_to(code, ids, prefix_bits=question.n_bits)
+        values = np.where(bits <= index.n_bits, bits.astype(np.float64), np.inf)
+        return _Matches(values, bits, members)
+    values = np.full(shape, np.inf)
+    if len(ids):
         codes, projections = question.codes, question.projections
         if unasked := index.n_bits - question.n_bits:  # bits that count nothing
             codes = np.pad(codes, ((0, 0), (0, unasked // 8)))

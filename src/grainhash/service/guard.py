@@ -114,12 +114,12 @@ class Tokens:
         """Whether a request has the token for writing."""
         return self._write is not None and self._has(request, self._write)
 
-    def check_read(self, request: Request) -> None:
+    async def check_read(self, request: Request) -> None:
         """Let a request read, or raise the problem that says why not."""
         if self._read is not None and not self._has(request, self._read, self._write):
             raise _unauthorised("the token for reading is needed")
 
-    def check_write(self, request: Request) -> None:
+    async def check_write(self, request: Request) -> None:
         """Let a request write, or raise the problem that says why not."""
         if self._write is None:
             raise Problem(403, "this server is read only; start it with a token to change its gallery")
