@@ -88,7 +88,7 @@ def serve(
             f"running on http://{f'[{host}]' if ':' in host else host}:{port}  (Ctrl-C stops it)", err=True
         )
         gc.collect()
-        gc.freeze()  # what is there now stays: looking through it for garbage takes a tenth of a server's time
+        gc.freeze()  # what is there now stays: looking through it for garbage takes a tenth of the time
         with suppress(KeyboardInterrupt):  # uvicorn raises it again when all is done
             server.run(sockets=[listening])
         if not server.started:
