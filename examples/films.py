@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -23,7 +23,6 @@ RATE = 5
 class Camera:
     """Where a camera stands and how it sees."""
 
-    name: str
     place: Image.Image
     """What it sees while nothing passes."""
     width: float
@@ -36,17 +35,32 @@ class Camera:
 
 @dataclass(frozen=True)
 class Moment:
-    """A frame of a made video, and where the thing is in it."""
+    """A frame of a made video: which thing passes then, and where it is."""
 
     seconds: float
-    rgb: NDArray[np.uint8]
-    """`(h, w, 3)`."""
-    box: Box
     thing: int
+    box: Box
 
 
-def film(camera: Camera, things: list[Image.Image], *, seconds: float, seed: int) -> Iterator[Moment]:
-    """One thing after another passes before a camera, each for so many seconds, on a way of its own."""
+def write_film(
+    path: Path, camera: Camera, things: Sequence[Image.Image], *, seconds: float, seed: int
+) -> list[Moment]:
+    """Write a video in which one thing after another passes before a camera, each for so many seconds."""
+    moments = []
+
+    def frames() -> Iterator[tuple[float, NDArray[np.uint8]]]:
+        for moment, rgb in film(camera, things, seconds=seconds, seed=seed):
+            moments.append(moment)
+            yield moment.seconds, rgb
+
+    write_video(path, frames())
+    return moments
+
+
+def film(
+    camera: Camera, things: Sequence[Image.Image], *, seconds: float, seed: int
+) -> Iterator[tuple[Moment, NDArray[np.uint8]]]:
+    """The frames `(h, w, 3)` of such a video; each thing goes a straight way of its own."""
     rng = np.random.default_rng(seed)
     place = camera.place.convert("RGB").resize(SIZE)
     n = int(seconds * RATE)
@@ -61,7 +75,7 @@ def film(camera: Camera, things: list[Image.Image], *, seconds: float, seed: int
             frame = ImageEnhance.Brightness(frame).enhance(camera.light)
             frame = ImageEnhance.Color(frame).enhance(camera.colour)
             corners = np.array([x, y, x + cut.width, y + cut.height]) / [*SIZE, *SIZE]
-            yield Moment((number * n + step) / RATE, np.asarray(frame), Box(*corners.tolist()), number)
+            yield Moment((number * n + step) / RATE, number, Box(*corners.tolist())), np.asarray(frame)
 
 
 def cut_out(thing: Image.Image, width: int) -> tuple[Image.Image, Image.Image]:
