@@ -140,6 +140,18 @@ def test_pixels_that_are_not_square_are_stretched(tmp_path):
     assert shown(frame.rgb) == ["red", "green", "blue", "grey"]
 
 
+def test_names_inside_that_are_no_utf8_do_no_harm(tmp_path):
+    path = tmp_path / "latin.mkv"
+    with av.open(str(path), "w", metadata_encoding="latin-1") as container:
+        container.metadata["title"] = "Tür"
+        stream = container.add_stream("mpeg4", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(corners(), format="rgb24")))
+        container.mux(stream.encode())
+    assert b"T\xfcr" in path.read_bytes()
+    assert len(list(sample(path))) == 1
+
+
 # What is wrong
 
 

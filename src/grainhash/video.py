@@ -98,7 +98,7 @@ def sample(
     """
     step = _step(every)
     with _opened(video) as container:
-        reading = _Reading(container, _stream(container, video), limits)
+        reading = _Reading(container, _stream(container, video, limits), limits)
         last = -1
         for time, frame in reading.frames():
             if time // step <= last:
@@ -248,7 +248,9 @@ def _opened(video: Path | str) -> InputContainer:
     try:
         file = look_at(absolute(video))
         # The prefix and the list keep FFmpeg to files: no name, and no playlist, opens a socket.
-        container: InputContainer = av.open(f"file:{file.uri}", options={"protocol_whitelist": "file"})
+        container: InputContainer = av.open(
+            f"file:{file.uri}", options={"protocol_whitelist": "file"}, metadata_errors="replace"
+        )
     except PictureUnreadable as error:
         raise VideoError(f"{video}: {error.reason.lower()}") from None
     except av.FFmpegError as error:
@@ -256,14 +258,22 @@ def _opened(video: Path | str) -> InputContainer:
     return container
 
 
-def _stream(container: InputContainer, video: Path | str) -> VideoStream:
+def _stream(container: InputContainer, video: Path | str, limits: Limits) -> VideoStream:
     if container.format.name.endswith("_pipe") or container.format.name == "image2":
         raise VideoError(f"{video}: is a picture; index it as it is")
     stream = container.streams.best("video")
     if stream is None or stream.disposition & _av().stream.Disposition.attached_pic:
         raise VideoError(f"{video}: holds no moving pictures")
+    if reason := _too_large(stream.width, stream.height, limits):  # type: ignore[attr-defined]
+        raise VideoError(f"{video}: {reason}")
     stream.thread_type = "AUTO"  # type: ignore[attr-defined]
     return stream  # type: ignore[return-value]
+
+
+def _too_large(width: int, height: int, limits: Limits) -> str:
+    if width * height <= limits.max_pixels:
+        return ""
+    return f"{width} x {height} pixels are over the limit of {limits.max_pixels / 1e6:g} megapixels"
 
 
 def _reason(error: Exception) -> str:
@@ -319,9 +329,8 @@ class _Reading:
         """The frame's pixels as a player shows them; `None` if there are none that can be had."""
         width, height = frame.width, frame.height
         width = round(width * (self._stream.sample_aspect_ratio or 1)) or width
-        if max(width, frame.width) * height > self._limits.max_pixels:
-            limit = self._limits.max_pixels / 1e6
-            self._reason = f"{width} x {height} pixels are over the limit of {limit:g} megapixels"
+        if reason := _too_large(max(width, frame.width), height, self._limits):
+            self._reason = reason
             return None
         try:
             rgb: Any = frame.to_ndarray(format="rgb24", width=width, height=height)
