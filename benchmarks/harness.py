@@ -17,6 +17,8 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 
+sys.path.append(str(Path(__file__).parents[1] / "examples"))  # data sets and films that both use
+
 
 @dataclass(frozen=True)
 class Target:

@@ -18,8 +18,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 
+from common import ask
 from photographs import copy_photographs
 from PIL import Image, ImageOps
 from rich.console import Console
@@ -85,7 +85,7 @@ def main() -> None:
         questions += list(altered_pieces(photos, out / "queries", rng))
         if not questions:
             raise SystemExit(f"{folder}: no pictures there to ask for")
-        answers = [ask(gallery, question) for question in questions]
+        answers = [ask(gallery, question.query, k=SHOWN) for question in questions]
 
     expected = [right_hit(question, answer) for question, answer in zip(questions, answers, strict=True)]
     right = [
@@ -168,21 +168,6 @@ def altered_pieces(photos: list[Path], queries: Path, rng: random.Random) -> Ite
             query = queries / f"{number:02d}-{photo.stem}-{kind.split()[-1]}.jpg"
             piece.save(query, quality=quality)
             yield Question(kind, query, photo)
-
-
-def ask(gallery: Gallery, question: Question) -> Answer:
-    """One search, as the command line does it."""
-    started = perf_counter()
-    hits = gallery.search(question.query, k=SHOWN)
-    return Answer(
-        query=str(question.query),
-        query_box=None,
-        hits=hits,
-        n_bits=gallery.encoder.n_bits,
-        granularity="both",
-        n_pictures=len(gallery),
-        seconds={"search": perf_counter() - started},
-    )
 
 
 def right_hit(question: Question, answer: Answer) -> str:

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
-DEMO = Path(__file__).parent.parent / "examples/demo.py"
+from running import run_example
 
 
 def demo(*arguments: object) -> str:
-    """Run the example to its end; what it printed, on one line."""
-    result = subprocess.run(
-        [sys.executable, str(DEMO), *map(str, arguments)], capture_output=True, text=True, timeout=120
-    )
-    assert (result.returncode, result.stderr) == (0, "")
-    return " ".join(result.stdout.split())
+    return run_example("demo.py", *arguments)
 
 
 def came_first(output: str) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from films import Camera, write_film
 from PIL import Image
 from serving import TOKEN, serving
 
@@ -99,6 +100,14 @@ def _label(photographs: Path, folder: Path) -> None:
             piece.save(place / f"{number}.jpg")
 
 
+def _film(demo: Path) -> None:
+    """Make what the documents call `door.mp4` and `yard.mp4`: a cat and a cup pass before two cameras."""
+    things = [Image.open(demo / name) for name in ("queries/chelsea.png", "photos/things/coffee.png")]
+    for seed, (name, place) in enumerate((("door", "things/motorcycle_left"), ("yard", "things/coins"))):
+        camera = Camera(Image.open(demo / f"photos/{place}.png"), width=0.3, light=1.0, colour=1.0)
+        write_film(demo / f"{name}.mp4", camera, things, seconds=4, seed=seed)
+
+
 # What runs
 
 
@@ -125,6 +134,7 @@ def test_the_commands_of_the_readme_run_in_order(demo: Path):
         if language == "csv":
             (demo / "notes.csv").write_text(content, encoding="utf-8")
     _label(demo / "photos", demo / "labelled")
+    _film(demo)
     commands = list(_commands(readme))
     assert len(commands) >= 10
     for command, shown in commands:
@@ -234,7 +244,7 @@ def test_contributing_lists_the_make_targets():
 # Numbers
 
 
-@pytest.mark.parametrize("name", READMES)
+@pytest.mark.parametrize("name", [*READMES, "docs/use-cases.md"])
 def test_numbers_are_those_of_the_benchmarks(name: str):
     """Each row is | what | measured | source |; a source is such as `indexing.json: targets/0/value * 100`.
 
@@ -352,6 +362,18 @@ def test_the_page_on_groups_runs(demo: Path):
     assert len(shown) == 6
     for page in ("groups.html", "labels.html"):
         assert (demo / page).stat().st_size > 10_000
+
+
+def test_the_page_on_use_cases_runs(demo: Path):
+    """Its commands, in the folder that `make demo` leaves, with two videos beside it."""
+    ((_, notes),) = [block for block in _blocks(_read("README.md")) if block[0] == "csv"]
+    (demo / "notes.csv").write_text(notes, encoding="utf-8")
+    _film(demo)
+    commands = [command for command, _ in _commands(_read("docs/use-cases.md"))]
+    assert len(commands) > 8
+    for command in commands:
+        said = _run(["-m", "grainhash", *shlex.split(command, comments=True)[1:]], demo).stdout
+    assert "yard-00000" in said  # the last one looks for what one camera saw in the other's frames
 
 
 def test_the_page_on_the_service_runs(demo: Path):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import harness  # noqa: F401 - finds what benchmarks and examples both use
 import numpy as np
+from fashion_mnist import HOME, TEST, TRAIN, read_part
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -24,8 +25,6 @@ ROOT = Path(__file__).parents[2]
 PICTURES = ROOT.parent / "shared" / "data"
 CIFAR10 = PICTURES / "cifar10.parquet"
 CALTECH101 = PICTURES / "caltech101.parquet"
-FASHION = Path("/usr/share/datasets/fashion-mnist")
-"""Where Debian's package dataset-fashion-mnist puts its files."""
 FASHION_A_CLASS = 2000
 CACHE = ROOT / "build" / "features"
 
@@ -118,10 +117,7 @@ def _caltech(path: Path) -> LabelledPictures:
 def _fashion(folder: Path) -> LabelledPictures:
     """Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017): products of 28 x 28 pixels, as PNG; the first 2,000 of
     each of the ten classes."""
-    parts = [
-        (_idx(folder, f"{part}-images-idx3"), _idx(folder, f"{part}-labels-idx1"))
-        for part in ("train", "t10k")
-    ]
+    parts = [read_part(folder, part) for part in (TRAIN, TEST)]
     pixels, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     chosen = np.sort(np.concatenate([np.flatnonzero(labels == c)[:FASHION_A_CLASS] for c in range(10)]))
     pixels, labels = pixels[chosen], labels[chosen]
@@ -135,19 +131,12 @@ def _fashion(folder: Path) -> LabelledPictures:
     return LabelledPictures(names, Labels.single(labels.tolist()), None, read, np.arange(len(pixels)))
 
 
-def _idx(folder: Path, name: str) -> NDArray[np.uint8]:
-    data = gzip.decompress((folder / f"{name}-ubyte.gz").read_bytes())
-    n_axes = data[3]
-    shape = np.frombuffer(data, ">u4", n_axes, 4)
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * n_axes).reshape(shape)
-
-
 DATA_SETS: dict[str, tuple[Path, Callable[[Path], LabelledPictures], Protocol]] = {
     "cifar10-unsupervised": (CIFAR10, read_labelled, PROTOCOLS["cifar10-unsupervised"]),
     "cifar10-1": (CIFAR10, read_labelled, PROTOCOLS["cifar10-1"]),
     "caltech101": (CALTECH101, _caltech, OWN),
     "fashion-mnist": (
-        FASHION,
+        HOME,
         _fashion,
         replace(PROTOCOLS["cifar10-1"], name="fashion-mnist", n_pictures=10 * FASHION_A_CLASS),
     ),

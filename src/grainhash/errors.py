@@ -6,6 +6,7 @@ GrainhashError
 │   │   ├── PictureUnreadable   missing, no permission, an I/O error
 │   │   ├── PictureDamaged      truncated, empty, not a picture at all
 │   │   └── PictureTooLarge     more pixels or bytes than the limits allow
+│   ├── VideoError              a file that is no video, or one of which no frame can be read
 │   ├── BoxError                not a box inside the picture
 │   ├── CodesError              wrong dtype, width or shape of codes
 │   ├── WhereError              a filter that does not parse or names nothing
@@ -60,6 +61,10 @@ class PictureDamaged(PictureError):
 
 class PictureTooLarge(PictureError):
     """Decoding would take more memory than the limits allow."""
+
+
+class VideoError(InputError):
+    """A file that is no video, or one of which no frame can be read."""
 
 
 class BoxError(InputError):

@@ -11,7 +11,18 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from grainhash.cli import advise, duplicates, evaluate, explain, export, galleries, groups, serve, train
+from grainhash.cli import (
+    advise,
+    duplicates,
+    evaluate,
+    explain,
+    export,
+    frames,
+    galleries,
+    groups,
+    serve,
+    train,
+)
 
 app = typer.Typer(
     name="grainhash",
@@ -53,6 +64,7 @@ for _verb in (
     duplicates.duplicates,
     groups.cluster,
     groups.classify,
+    frames.frames,
     serve.serve,
     evaluate.evaluate,
     train.train,
