@@ -78,7 +78,7 @@ def main() -> None:
     ]
     write(
         options,
-        "page",
+        "browser",
         packages=["playwright", "axe-playwright-python", "fastapi"],
         seeds=[0],
         figures=figures,
