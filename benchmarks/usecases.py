@@ -13,7 +13,8 @@
 - cameras: things of Caltech-101 pass before four cameras, each with a photograph of COCO behind it and a
   distance, light and colour of its own. The videos are sampled once a second. A box drawn around a thing in
   one camera asks each of the others: how often its best frame shows that thing (R@1), and the overlap of the
-  box returned with the true one (IoU). Beside it, in the same run, the whole frame asks for whole frames.
+  box returned with the true one (IoU). Beside it, in the same run, the whole frame asks: for whole frames,
+  and for these and parts of them.
 
 Nothing here was chosen on the pictures that are asked for. The data are not part of this repository: what is
 missing is not measured, and said.
@@ -47,7 +48,7 @@ from grainhash.metadata import read_table
 from grainhash.methods import method
 from grainhash.training.data import gather
 from grainhash.training.features import cached_features
-from grainhash.types import WHOLE, Box
+from grainhash.types import WHOLE, Box, Granularity
 from grainhash.video import TABLE, extract
 
 ISSUE = "applications"
@@ -134,9 +135,12 @@ def targets(figures: dict[str, Any]) -> list[harness.Target]:
             0.95,
         ),
         target(
-            "cameras: R@1 by a part over R@1 by whole frames",
+            "cameras: R@1 by a part over that by whole frames, the better of two ways",
             cameras,
-            lambda case: case["part"]["recall_at_1"] / max(case["whole"]["recall_at_1"], 1e-9),
+            lambda case: (
+                case["part"]["recall_at_1"]
+                / max(case["whole"]["recall_at_1"], case["whole_among_parts"]["recall_at_1"], 1e-9)
+            ),
             1.0001,
         ),
         target("cameras: R@1 by a part", cameras, lambda case: case["part"]["recall_at_1"], 0.9),
@@ -310,7 +314,8 @@ def cameras(quick: bool, home: Path) -> dict[str, Any] | None:
             "video_seconds_sampled_per_second": round(len(truth) * len(things) * SECONDS / sampling, 1),
             "indexed_per_second": round(len(gallery) / report.seconds, 2),
             "part": found_again(gallery, truth, by_box=True),
-            "whole": found_again(gallery, truth, by_box=False),
+            "whole": found_again(gallery, truth, granularity="whole"),
+            "whole_among_parts": found_again(gallery, truth),
         }
 
 
@@ -331,7 +336,13 @@ def things_and_places(quick: bool) -> tuple[list[Image.Image], list[Image.Image]
     return things, places
 
 
-def found_again(gallery: Gallery, truth: dict[str, list[Moment]], *, by_box: bool) -> dict[str, Any]:
+def found_again(
+    gallery: Gallery,
+    truth: dict[str, list[Moment]],
+    *,
+    by_box: bool = False,
+    granularity: Granularity = "both",
+) -> dict[str, Any]:
     """R@1 over the other cameras, IoU of right answers, and milliseconds from a frame to an answer."""
     at = {(video, moment.seconds): moment for video, moments in truth.items() for moment in moments}
     first, overlaps, milliseconds = [], [], []
@@ -345,9 +356,7 @@ def found_again(gallery: Gallery, truth: dict[str, list[Moment]], *, by_box: boo
             if other == frame.meta["video"]:
                 continue
             started = perf_counter()
-            (hit,) = gallery.find(
-                question, k=1, where=f'video = "{other}"', granularity="both" if by_box else "whole"
-            ).hits
+            (hit,) = gallery.find(question, k=1, where=f'video = "{other}"', granularity=granularity).hits
             milliseconds.append(1e3 * (seconds + perf_counter() - started))
             shown = at[hit.meta["video"], hit.meta["seconds"]]
             first.append(shown.thing == asked.thing)
