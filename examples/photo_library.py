@@ -1,6 +1,6 @@
 """A photo library: its copies, its groups, and a search by a part of a photograph.
 
-    python examples/photo_library.py [--photos FOLDER] [--out photo-library]
+    python examples/photo_library.py [--photos FOLDER] [--verify] [--out photo-library]
 
 Without a folder of your own: the photographs that scikit-image and scikit-learn ship, with three altered
 copies of each, as people send them round: mirrored, brighter, small. Then it is known which are copies, and
@@ -32,6 +32,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--photos", type=Path, help="a folder of your own; it is only read")
+    parser.add_argument(
+        "--verify", action="store_true", help="look at the photographs again, to find more copies"
+    )
     parser.add_argument("--out", type=Path, default=Path("photo-library"))
     arguments = parser.parse_args()
     out = new_folder(arguments.out)
@@ -41,7 +44,7 @@ def main() -> None:
         report = gallery.index(photos)
         print(f"{len(gallery)} photographs indexed in {report.seconds:.1f} s, {len(report.skipped)} left out")
 
-        found = gallery.duplicates(parts=True)
+        found = gallery.duplicates(parts=True, verify=arguments.verify)
         print(f"{len(found.copies)} copies of {len(found.groups)} photographs, e.g.:")
         for group in found.groups[:3]:
             print(f"  keep {name(group.keep.uri)}, not {', '.join(name(copy.uri) for copy in group.copies)}")
