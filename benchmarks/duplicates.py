@@ -3,7 +3,8 @@
 - pairs: random codes of 128 bits, in which copies of some at 1 to 6 bits are planted; all pairs within 6
   bits, found exactly: those that were planted, at the distances they were planted at, and among 20,000 codes
   and some copies the very pairs of all distances. Seconds and peak memory of a process of its own; the same
-  on one thread. FAISS's binary Flat index answers a range search of all codes by all, of fewer codes.
+  on one thread. FAISS's binary Flat index answers a range search of all codes by all, of fewer codes; so does
+  imagededup, with `--peer`.
 - default: seconds that the default radius of 256 bits takes, where all codes are compared.
 - radius: what the default radius was chosen by, on photographs of a training split: the least distances
   between different ones, and the share of altered copies within it.
@@ -43,6 +44,7 @@ COPIED = 0.01
 CHECKED = 20_000
 SEED = 0
 FAISS_CODES = 50_000
+IMAGEDEDUP_CODES = 10_000
 ALTERED = 150
 
 
@@ -55,6 +57,8 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(1) as pool:  # whose peak memory is its own
         figures: dict[str, Any] = {"pairs": pool.apply(pair_figures, (n,))}
     figures["faiss"] = faiss_figures(5_000 if options.quick else FAISS_CODES)
+    if options.peer is not None:
+        figures["imagededup"] = imagededup_figures(1_000 if options.quick else IMAGEDEDUP_CODES, options.peer)
     figures["default"] = default_figures(10_000 if options.quick else 100_000)
     figures["radius"] = radius_figures(30 if options.quick else None)
     figures["copies"] = copy_figures(*((40, 6) if options.quick else (None, ALTERED)), options.peer)
@@ -142,6 +146,27 @@ def faiss_figures(n: int) -> dict[str, Any]:
         "times": round(seconds / own, 1),
         "pairs": int((rows < ids).sum()),
         "own_pairs": len(found),
+    }
+
+
+def imagededup_figures(n: int, python: Path) -> dict[str, Any]:
+    """The same by imagededup, of fewer codes of 64 bits, which all of its have, and ours of as many."""
+    codes = np.ascontiguousarray(planted(n)[0][:, :8])
+    with TemporaryDirectory() as folder:
+        np.save(Path(folder) / "codes.npy", codes)
+        theirs = copies.asked(python, "pairs", Path(folder) / "codes.npy", RADIUS)
+    started = perf_counter()
+    found = pairs_within(np.unique(codes, axis=0), RADIUS)
+    own = perf_counter() - started
+    n_same = len(codes) - len(np.unique(codes, axis=0))
+    return {
+        "n": n,
+        "bits": 64,
+        "seconds": round(theirs["seconds"], 3),
+        "own_seconds": round(own, 4),
+        "times": round(theirs["seconds"] / own, 1),
+        "pairs": theirs["pairs"],
+        "own_pairs": len(found) + n_same,
     }
 
 

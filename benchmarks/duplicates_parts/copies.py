@@ -120,10 +120,8 @@ def _number(path: str) -> int:
 
 def by_imagededup(pictures: Album, python: Path) -> dict[str, Any]:
     """At its default thresholds, and at the one that is best on these very pictures, which it cannot know."""
-    asked = [python, PEER, pictures.folder, _network()]
-    out = subprocess.run([*map(str, asked)], check=True, capture_output=True, text=True).stdout
     figures = {}
-    for name, found in json.loads(out).items():
+    for name, found in asked(python, "copies", pictures.folder, _network()).items():
         nearer = (lambda score, at: score <= at) if name == "pHash" else (lambda score, at: score >= at)
         pairs = [(_number(one), _number(other), score) for one, other, score in found["pairs"]]
 
@@ -138,6 +136,13 @@ def by_imagededup(pictures: Album, python: Path) -> dict[str, Any]:
             "best": {"threshold": best, **judged(best)},
         }
     return figures
+
+
+def asked(python: Path, what: str, *arguments: object) -> dict[str, Any]:
+    """What imagededup gives, in a process of a Python that has it."""
+    command = [str(each) for each in (python, PEER, what, *arguments)]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return dict(json.loads(answer))
 
 
 def _network() -> Path:
