@@ -209,6 +209,17 @@ def test_asymmetric_order_is_that_of_whole_numbers(case: Case, k: int, more: int
         values = [total / 2**20 * float(sizes[i].max()) for total, _, _, _ in expected]
         assert found.asymmetric[i].tolist() == pytest.approx(values, rel=1e-6)
 
+    ids = np.array(list(case.items)[::-1], np.int64)
+    distances, members = index.asymmetric_distances_to(case.queries, reals, ids)
+    assert distances.shape == members.shape == (len(case.queries), len(ids))
+    for i, query in enumerate(case.queries):
+        for item, distance, member in zip(ids.tolist(), distances[i].tolist(), members[i], strict=True):
+            codes = np.frombuffer(b"".join(case.items[item]), np.uint8).reshape(-1, n_bits // 8)
+            sums = (packed.unpack(codes ^ query) @ weights[i]).tolist()
+            best = min(sums, default=float("inf"))
+            assert distance == pytest.approx(best / 2**20 * float(sizes[i].max()), rel=1e-6)
+            assert member == (sums.index(best) if sums else -1)
+
 
 @settings(max_examples=100, deadline=None)
 @given(cases())
@@ -402,6 +413,8 @@ def test_removed_ids_never_come_back() -> None:
         index.codes_of(1)
     with pytest.raises(CodesError, match="no item has the id 3"):
         index.distances_to(np.zeros(8, np.uint8), [0, 3])
+    with pytest.raises(CodesError, match="no item has the id 3"):
+        index.asymmetric_distances_to(np.zeros((1, 8), np.uint8), np.full((1, 64), -1.0), [0, 3])
     with pytest.raises(CodesError, match="no item has the id 3 and a code 0"):
         index.member_codes([0, 3], [0, 0])
 

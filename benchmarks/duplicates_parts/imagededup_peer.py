@@ -5,8 +5,8 @@ codes takes, and how many there are.
 
 `python imagededup_peer.py copies FOLDER NETWORK.pt` prints, for each way, the seconds with its default
 threshold, the threshold, and every pair at any threshold worth a look, with its score. The weights that
-imagededup downloads for its CNN are not at hand offline, so it is given another one as TorchScript: RGB of 224
-pixels to features.
+imagededup downloads for its CNN are not at hand offline, so it is given another one as TorchScript: RGB of
+224 pixels to features.
 """
 
 from __future__ import annotations

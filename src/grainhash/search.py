@@ -33,6 +33,9 @@ DEPTH = 10
 LEAST_DEPTH = 100
 """Candidates at least, then."""
 
+TINY = np.finfo(np.float64).tiny
+"""In place of 0, to divide by."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
@@ -64,7 +67,7 @@ class Question:
             return hamming(self.codes, codes).astype(np.float64)
         sizes = np.abs(self.projections).mean(axis=1, keepdims=True)
         distances = asymmetric_distances(codes, self.codes, self.projections)
-        distances /= np.maximum(sizes, np.finfo(np.float64).tiny)
+        distances /= np.maximum(sizes, TINY)
         return distances
 
 
@@ -187,27 +190,23 @@ class _Matches:
 
 def _matches(index: Index, question: Question, ids: NDArray[np.int64]) -> _Matches:
     shape = len(question.codes), len(ids)
-    bits, members = np.full(shape, index.n_bits + 1, np.int32), np.full(shape, -1)
+    bits = np.full(shape, index.n_bits + 1, np.int32)
     if question.projections is None:
+        members = np.empty(shape, np.int64)
         for row, code in enumerate(question.codes):
             bits[row], members[row] = index.distances_to(code, ids, prefix_bits=question.n_bits)
         values = np.where(bits <= index.n_bits, bits.astype(np.float64), np.inf)
         return _Matches(values, bits, members)
-    values = np.full(shape, np.inf)
-    if len(ids):
-        codes, projections = question.codes, question.projections
-        if unasked := index.n_bits - question.n_bits:  # bits that count nothing
-            codes = np.pad(codes, ((0, 0), (0, unasked // 8)))
-            projections = np.pad(projections, ((0, 0), (0, unasked)))
-        again = index.search(codes, len(ids), allow=ids, projections=projections, depth=len(ids))
-        scale = np.abs(question.projections).mean(axis=1)
-        for row, size in enumerate(scale):
-            at = np.searchsorted(ids, again.ids[row])
-            assert again.asymmetric is not None
-            values[row, at] = again.asymmetric[row] / size if size else 0.0
-            members[row, at] = again.members[row]
-            own = index.member_codes(again.ids[row], again.members[row])[:, : question.codes.shape[1]]
-            bits[row, at] = hamming(question.codes[row][None], own)[0]
+    codes, projections = question.codes, question.projections
+    if unasked := index.n_bits - question.n_bits:  # bits that count nothing
+        codes = np.pad(codes, ((0, 0), (0, unasked // 8)))
+        projections = np.pad(projections, ((0, 0), (0, unasked)))
+    values, members = index.asymmetric_distances_to(codes, projections, ids)
+    values /= np.maximum(np.abs(question.projections).mean(axis=1, keepdims=True), TINY)
+    there = members >= 0
+    for row, code in enumerate(question.codes):
+        own = index.member_codes(ids[there[row]], members[row, there[row]])[:, : question.codes.shape[1]]
+        bits[row, there[row]] = hamming(code[None], own)[0]
     return _Matches(values, bits, members)
 
 

@@ -78,6 +78,26 @@ def reordered(
     )
 
 
+def to_given(
+    segments: Sequence[Segment], queries: Codes, projections: NDArray[np.float64], ids: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Distances and members of items, `(n_queries, n)` each, and which of the ids there are, `(n,)`."""
+    weights, largest = _weights(projections)
+    shape = len(queries), len(ids)
+    distances, members = np.full(shape, np.inf), np.full(shape, -1)
+    known = np.zeros(len(ids), np.bool_)
+    for segment in segments:
+        positions = segment.find(ids)
+        here = np.flatnonzero(positions >= 0)
+        if len(here):
+            asked = np.ascontiguousarray(np.broadcast_to(positions[here], (len(queries), len(here))))
+            sums, of_segment = kernels.asymmetric(segment.codes, segment.offsets, queries, weights, asked)
+            distances[:, here] = np.where(of_segment >= 0, sums / STEPS * largest, np.inf)
+            members[:, here] = of_segment
+            known[here] = True
+    return distances, members, known
+
+
 def asymmetric_distances(
     codes: Codes, queries: Codes, projections: NDArray[np.float64]
 ) -> NDArray[np.float64]:
