@@ -497,6 +497,7 @@ def test_a_stopped_server_finishes_what_it_accepted(indexed, tmp_path):
                     kept.append(answer.result().json()["id"])
             except httpx.TransportError:  # it came after the end
                 continue
+        server.process.wait(30)  # else the end of this block would interrupt it again
     assert kept
     assert server.process.returncode == 0
     with Gallery.open(copy) as gallery:
