@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import shutil
@@ -26,6 +27,7 @@ from grainhash.duplicates import (
     pairs_between,
     pairs_within,
     verified_copies,
+    verify,
 )
 from grainhash.duplicates import run as duplicates_run
 from grainhash.encoder.points import corner_points, mirrored
@@ -498,3 +500,12 @@ def test_sift_s_points_of_a_mirrored_picture_need_no_second_look(photographs):
     differ = np.bitwise_count(points.codes ^ seen.codes[near]).sum(axis=1)[there]
     assert there.mean() > 0.9
     assert np.median(differ) <= 2
+
+
+def test_no_room_for_looks_is_one_clear_error(looked, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(verify.os, "posix_fallocate", full, raising=False)
+    with pytest.raises(GalleryWriteError, match=r"no room for 1 MB .* \(No space left"):
+        looked.duplicates(verify=True)

@@ -739,9 +739,8 @@ class Gallery:
         pictures, codes = self._wholes(where)
         rows = duplicates.originals(pictures)
         near = self._nearest(codes[rows], [pictures[row] for row in rows.tolist()])
-        candidates = [(int(rows[first]), int(rows[second])) for first, second in near]
         limits = self._encoder.limits
-        return duplicates.verified_copies(pictures, codes, candidates, limits, where=where, progress=progress)
+        return duplicates.verified_copies(pictures, codes, rows[near], limits, where=where, progress=progress)
 
     def leaks(
         self,
@@ -772,8 +771,8 @@ class Gallery:
         if not verify:
             return duplicates.find_leaks(*own, *others, radius, progress=progress)
         _no_radius(radius)
-        candidates = other._nearest(own[1], others[0])
-        candidates |= {(first, second) for second, first in self._nearest(others[1], own[0])}
+        near, back = other._nearest(own[1], others[0]), self._nearest(others[1], own[0])
+        candidates = np.concatenate([near, back[:, ::-1]])
         limits = self._encoder.limits
         return duplicates.verified_leaks(*own, *others, candidates, limits, progress=progress)
 
@@ -837,7 +836,7 @@ class Gallery:
             ids = np.array([row.id for row in rows], np.int64)  # one may be gone since the codes were read
             return rows, wholes.member_codes(ids, np.zeros(len(ids), np.int64))
 
-    def _nearest(self, codes: Codes, pictures: Sequence[PictureRow]) -> set[tuple[int, int]]:
+    def _nearest(self, codes: Codes, pictures: Sequence[PictureRow]) -> NDArray[np.int64]:
         """Rows of codes, and of the gallery's pictures that they are nearest to."""
         ids = np.array([row.id for row in pictures], np.int64)
         with self._codes.current() as (wholes, regions):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 import numpy as np
@@ -32,7 +32,7 @@ def originals(pictures: Sequence[PictureRow]) -> NDArray[np.int64]:
 def verified_copies(
     pictures: Sequence[PictureRow],
     codes: Codes,
-    candidates: Iterable[Pair],
+    candidates: NDArray[np.int64],
     limits: Limits,
     *,
     where: str | None = None,
@@ -44,7 +44,7 @@ def verified_copies(
     Args:
         pictures: in ascending order of id, at least one.
         codes: of their wholes, `(n, n_bytes)`.
-        candidates: rows of pictures that may be copies, of `originals` alone.
+        candidates: `(m, 2)`, rows of pictures that may be copies, of `originals` alone.
         limits: how much a picture may cost.
         where: the filter that chose the pictures.
         n_threads: the answer is the same for any.
@@ -78,7 +78,7 @@ def verified_leaks(
     codes: Codes,
     others: Sequence[PictureRow],
     other_codes: Codes,
-    candidates: Iterable[Pair],
+    candidates: NDArray[np.int64],
     limits: Limits,
     *,
     n_threads: int | None = None,
@@ -91,7 +91,7 @@ def verified_leaks(
         codes: of their wholes, `(n, n_bytes)`.
         others: of the other.
         other_codes: of these.
-        candidates: a row of `pictures` and one of `others` each.
+        candidates: `(m, 2)`, a row of `pictures` and one of `others` each.
         limits: how much a picture may cost.
         n_threads: the answer is the same for any.
         progress: see `grainhash.duplicates.verify.look`.
@@ -108,7 +108,7 @@ def verified_leaks(
     pictures, codes = [*pictures, *others], np.concatenate([codes, other_codes])
     seen = look(
         pictures,
-        ((first, n + second) for first, second in candidates),
+        np.add(candidates, (0, n)),
         limits,
         may_match=lambda first, second: first < n <= second,
         n_threads=n_threads,

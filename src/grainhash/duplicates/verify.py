@@ -7,20 +7,21 @@ nearest to, and with what these in turn turn out to be copies of.
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grainhash.duplicates.looks import LOOK, Agreement, agreement, look_at
 from grainhash.encoder.pipeline import in_order
-from grainhash.errors import PictureError
+from grainhash.errors import GalleryWriteError, PictureError
 from grainhash.features.sift import import_cv2
 from grainhash.images import Limits
 from grainhash.index import Index
@@ -42,7 +43,7 @@ EXPANDED = 32
 Pair = tuple[int, int]
 
 
-def nearest(codes: Codes, ids: NDArray[np.int64], wholes: Index, regions: Index) -> set[Pair]:
+def nearest(codes: Codes, ids: NDArray[np.int64], wholes: Index, regions: Index) -> NDArray[np.int64]:
     """Pictures that may be copies of some: those whose wholes, and whose regions, are nearest to their codes.
 
     Args:
@@ -52,17 +53,17 @@ def nearest(codes: Codes, ids: NDArray[np.int64], wholes: Index, regions: Index)
         regions: the same.
 
     Returns:
-        Rows of `codes` and places in `ids`: where a gallery's own codes ask it, each is also near to itself.
+        `(m, 2)`: rows of `codes` and places in `ids`. Where a gallery's own codes ask it, each is also near
+        to itself.
     """
-    found: set[Pair] = set()
+    found = [np.empty((0, 2), np.int64)]
     for start in range(0, len(codes), BATCH):
         some = np.ascontiguousarray(codes[start : start + BATCH])
         for index in (wholes, regions):
-            answer = index.search(some, NEAREST + 1, allow=ids)
-            places = np.searchsorted(ids, answer.ids)
-            for row, near in enumerate(places.tolist(), start):
-                found.update((row, place) for place in near)
-    return found
+            near = index.search(some, NEAREST + 1, allow=ids).ids
+            rows = np.repeat(np.arange(start, start + len(some)), near.shape[1])
+            found.append(np.stack([rows, np.searchsorted(ids, near.ravel())], axis=1))
+    return np.concatenate(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Seen:
 
 def look(
     pictures: Sequence[PictureRow],
-    candidates: Iterable[Pair],
+    candidates: NDArray[np.int64],
     limits: Limits,
     *,
     may_match: Callable[[int, int], bool] = lambda first, second: True,
@@ -90,34 +91,58 @@ def look(
 
     Args:
         pictures: by row.
-        candidates: rows of pictures that may be copies.
+        candidates: `(m, 2)`, rows of pictures that may be copies.
         limits: how much a picture may cost.
         may_match: rows that are compared if both show what a third does.
         n_threads: as many as there are cores by default; the answer is the same for any.
         progress: called after every picture that was looked at (`look`), and as they are compared (`verify`).
 
     Raises:
+        GalleryWriteError: no room for the looks.
         MissingExtra: OpenCV is not installed.
     """
     import_cv2()
-    left = {(min(pair), max(pair)) for pair in candidates if pair[0] != pair[1]}
-    tried: set[Pair] = set()
+    n = len(pictures)
+    left = _numbers(candidates, n)
+    tried = np.empty(0, np.int64)
     seen: dict[Pair, Agreement] = {}
-    with _kept(len(pictures)) as looks:
-        wanted = sorted({row for pair in left for row in pair})
+    with _kept(n) as looks:
+        wanted = np.unique(np.concatenate(np.divmod(left, n))).tolist()
         unread = _look(pictures, wanted, looks, limits, n_threads, progress)
-        while left := {pair for pair in left - tried if not unread.keys() & set(pair)}:
-            new = _compared(looks, sorted(left), n_threads, len(tried), progress)
-            tried |= left
+        while len(left := _of_readable(np.setdiff1d(left, tried, assume_unique=True), unread, n)):
+            new = _compared(looks, left, n_threads, len(tried), progress)
+            tried = np.union1d(tried, left)
             seen |= new
-            left = {pair for pair in _two_steps(seen, new) if may_match(*pair)}
+            further = [pair for pair in _two_steps(seen, new) if may_match(*pair)]
+            left = _numbers(np.array(further, np.int64).reshape(-1, 2), n)
     return Seen(dict(sorted(seen.items())), unread)
+
+
+def _numbers(pairs: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Pairs of rows as one number each, `first * n + second` with `first < second`: ascending, none twice."""
+    first, second = pairs.min(axis=1), pairs.max(axis=1)
+    return np.unique((first * n + second)[first < second])
+
+
+def _of_readable(numbers: NDArray[np.int64], unread: dict[int, str], n: int) -> NDArray[np.int64]:
+    bad = np.array(sorted(unread), np.int64)
+    first, second = np.divmod(numbers, n)
+    return numbers[~np.isin(first, bad) & ~np.isin(second, bad)]
 
 
 @contextmanager
 def _kept(n: int) -> Iterator[NDArray[np.void]]:
     with TemporaryFile() as file:
-        file.truncate(max(n, 1) * LOOK.itemsize)
+        size = max(n, 1) * LOOK.itemsize
+        try:
+            file.truncate(size)
+            if hasattr(os, "posix_fallocate"):  # room now, or an error now: not a killed process later
+                os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            raise GalleryWriteError(
+                f"{gettempdir()}: no room for {size / 1e6:,.0f} MB of what is looked at ({error.strerror}); "
+                "set TMPDIR to a folder with more"
+            ) from error
         yield np.memmap(file, LOOK, mode="r+", shape=(max(n, 1),))
 
 
@@ -148,21 +173,23 @@ def _look(
 
 def _compared(
     looks: NDArray[np.void],
-    pairs: list[Pair],
+    numbers: NDArray[np.int64],
     n_threads: int | None,
     n_before: int,
     progress: Callable[[Progress], None],
 ) -> dict[Pair, Agreement]:
-    def some(chunk: list[Pair]) -> list[tuple[Pair, Agreement]]:
-        found = ((pair, agreement(looks[pair[0]], looks[pair[1]])) for pair in chunk)
+    def some(chunk: list[NDArray[np.int64]]) -> list[tuple[Pair, Agreement]]:
+        pairs = zip(*(rows.tolist() for rows in np.divmod(chunk[0], len(looks))), strict=True)
+        found = ((pair, agreement(looks[pair[0]], looks[pair[1]])) for pair in pairs)
         return [(pair, agrees) for pair, agrees in found if agrees is not None]
 
     seen: dict[Pair, Agreement] = {}
-    with closing(in_order(some, pairs, CHUNK, n_threads)) as chunks:
+    pieces = (numbers[start : start + CHUNK] for start in range(0, len(numbers), CHUNK))
+    with closing(in_order(some, pieces, 1, n_threads)) as chunks:
         for number, chunk in enumerate(chunks, 1):
             seen.update(chunk)
-            done = n_before + min(number * CHUNK, len(pairs))
-            progress(Progress("verify", done, n_before + len(pairs), 0))
+            done = n_before + min(number * CHUNK, len(numbers))
+            progress(Progress("verify", done, n_before + len(numbers), 0))
     return seen
 
 
