@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from grainhash import codes as packed
 from grainhash.errors import CodesError
-from grainhash.index import Index, Neighbours, Ranges, has_native, kernels, reference
+from grainhash.index import AsymmetricQueries, Index, Neighbours, Ranges, has_native, kernels, reference
 from grainhash.index import index as index_module
 from grainhash.index import segment as segment_module
 from grainhash.index.plan import Choice, Plan
@@ -210,7 +210,7 @@ def test_asymmetric_order_is_that_of_whole_numbers(case: Case, k: int, more: int
         assert found.asymmetric[i].tolist() == pytest.approx(values, rel=1e-6)
 
     ids = np.array(list(case.items)[::-1], np.int64)
-    distances, members = index.asymmetric_distances_to(case.queries, reals, ids)
+    distances, members = index.asymmetric_distances_to(AsymmetricQueries.of(case.queries, reals), ids)
     assert distances.shape == members.shape == (len(case.queries), len(ids))
     for i, query in enumerate(case.queries):
         for item, distance, member in zip(ids.tolist(), distances[i].tolist(), members[i], strict=True):
@@ -414,7 +414,9 @@ def test_removed_ids_never_come_back() -> None:
     with pytest.raises(CodesError, match="no item has the id 3"):
         index.distances_to(np.zeros(8, np.uint8), [0, 3])
     with pytest.raises(CodesError, match="no item has the id 3"):
-        index.asymmetric_distances_to(np.zeros((1, 8), np.uint8), np.full((1, 64), -1.0), [0, 3])
+        index.asymmetric_distances_to(
+            AsymmetricQueries.of(np.zeros((1, 8), np.uint8), np.full((1, 64), -1.0)), [0, 3]
+        )
     with pytest.raises(CodesError, match="no item has the id 3 and a code 0"):
         index.member_codes([0, 3], [0, 0])
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from grainhash.chance import LEAST, SAMPLE, Chance, together
 from grainhash.codes import hamming
 from grainhash.errors import InputError
-from grainhash.index import Index, Neighbours, asymmetric_distances
+from grainhash.index import AsymmetricQueries, Index, Neighbours
 from grainhash.types import Codes, Granularity, Stage
 
 WHOLE_PICTURE = -1
@@ -57,18 +57,51 @@ class Question:
         projections = None if self.projections is None else self.projections[:, :n_bits]
         return Question(np.ascontiguousarray(self.codes[:, : n_bits // 8]), projections)
 
-    def distances(self, codes: Codes) -> NDArray[np.float64]:
-        """From every part to `(n, n_bytes)` codes, `(n_parts, n)`, in bits.
-
-        Where there are projections, a bit that the query is as sure of as of others on average counts 1.
-        """
-        codes = np.ascontiguousarray(codes[:, : self.codes.shape[1]])
+    def prepared(self, n_bits: int) -> Prepared:
+        """The question, made ready for a gallery whose codes have so many bits."""
         if self.projections is None:
-            return hamming(self.codes, codes).astype(np.float64)
+            return Prepared(self, None, np.ones((len(self.codes), 1)))
+        unasked = n_bits - self.n_bits  # bits that count nothing
+        codes = np.pad(self.codes, ((0, 0), (0, unasked // 8))) if unasked else self.codes
+        reals = np.pad(self.projections, ((0, 0), (0, unasked))) if unasked else self.projections
         sizes = np.abs(self.projections).mean(axis=1, keepdims=True)
-        distances = asymmetric_distances(codes, self.codes, self.projections)
-        distances /= np.maximum(sizes, TINY)
-        return distances
+        return Prepared(self, AsymmetricQueries.of(codes, reals), np.maximum(sizes, TINY))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A question beside the codes that it is compared with.
+
+    Where there are projections, a bit that the query is as sure of as of others on average counts 1.
+    """
+
+    question: Question
+    sure: AsymmetricQueries | None
+    sizes: NDArray[np.float64]
+    """`(n_parts, 1)`: what a bit counts on average."""
+
+    def distances(self, codes: Codes) -> NDArray[np.float64]:
+        """From every part to `(n, n_bytes)` codes, `(n_parts, n)`, in bits."""
+        if self.sure is not None:
+            return self.sure.distances(codes) / self.sizes
+        own = self.question.codes
+        return hamming(own, np.ascontiguousarray(codes[:, : own.shape[1]])).astype(np.float64)
+
+    def matches(self, index: Index, ids: NDArray[np.int64]) -> _Matches:
+        """The best granule of each of some pictures for every part."""
+        codes, n_bits = self.question.codes, self.question.n_bits
+        bits = np.full((len(codes), len(ids)), index.n_bits + 1, np.int32)
+        if self.sure is None:
+            members = np.empty(bits.shape, np.int64)
+            for row, code in enumerate(codes):
+                bits[row], members[row] = index.distances_to(code, ids, prefix_bits=n_bits)
+            return _Matches(np.where(bits <= index.n_bits, bits.astype(np.float64), np.inf), bits, members)
+        values, members = index.asymmetric_distances_to(self.sure, ids)
+        there = members >= 0
+        for row, code in enumerate(codes):
+            own = index.member_codes(ids[there[row]], members[row, there[row]])[:, : codes.shape[1]]
+            bits[row, there[row]] = hamming(code[None], own)[0]
+        return _Matches(values / self.sizes, bits, members)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,6 +163,7 @@ def rank(
     one_list_tells = question.projections is None and len(kinds) == 1
     depth = k if one_list_tells else max(DEPTH * k, LEAST_DEPTH if k else 0)
     chance: _ByChance | None = None
+    prepared = question.prepared(wholes.n_bits)
     while True:
         with watch("candidates", f"the nearest {depth:,} by {_GRANULES[granularity]}") as stage:
             found = [
@@ -140,10 +174,10 @@ def rank(
             stage.n = len(ids)
         how = "Hamming" if question.projections is None else "asymmetric"
         with watch("order", f"{n_parts} of the query with every granule, by {how} distance") as stage:
-            whole, part = _matches(wholes, question, ids), _matches(regions, question, ids)
+            whole, part = prepared.matches(wholes, ids), prepared.matches(regions, ids)
             stage.n = len(ids)
         with watch("score", "matches as good to expect by chance") as stage:
-            chance = chance or _ByChance.of(kinds, question, share)
+            chance = chance or _ByChance.of(kinds, prepared, share)
             values = np.stack([whole.values if index is wholes else part.values for index in kinds])
             expected = chance.log_expected(values)
             of_kind, at = expected.min(axis=1), np.arange(len(ids))
@@ -188,28 +222,6 @@ class _Matches:
     members: NDArray[np.int64]
 
 
-def _matches(index: Index, question: Question, ids: NDArray[np.int64]) -> _Matches:
-    shape = len(question.codes), len(ids)
-    bits = np.full(shape, index.n_bits + 1, np.int32)
-    if question.projections is None:
-        members = np.empty(shape, np.int64)
-        for row, code in enumerate(question.codes):
-            bits[row], members[row] = index.distances_to(code, ids, prefix_bits=question.n_bits)
-        values = np.where(bits <= index.n_bits, bits.astype(np.float64), np.inf)
-        return _Matches(values, bits, members)
-    codes, projections = question.codes, question.projections
-    if unasked := index.n_bits - question.n_bits:  # bits that count nothing
-        codes = np.pad(codes, ((0, 0), (0, unasked // 8)))
-        projections = np.pad(projections, ((0, 0), (0, unasked)))
-    values, members = index.asymmetric_distances_to(codes, projections, ids)
-    values /= np.maximum(np.abs(question.projections).mean(axis=1, keepdims=True), TINY)
-    there = members >= 0
-    for row, code in enumerate(question.codes):
-        own = index.member_codes(ids[there[row]], members[row, there[row]])[:, : question.codes.shape[1]]
-        bits[row, there[row]] = hamming(code[None], own)[0]
-    return _Matches(values, bits, members)
-
-
 def _last(found: list[Neighbours], depth: int) -> NDArray[np.float64]:
     """The greatest distance in each list, `(n_kinds, n_parts, 1)`; infinite where it has all there is."""
     return np.stack(
@@ -232,7 +244,7 @@ class _ByChance:
     """`(n_kinds, n_parts)`: what the chance of one match is multiplied by, its logarithm."""
 
     @classmethod
-    def of(cls, kinds: list[Index], question: Question, share: float) -> Self:
+    def of(cls, kinds: list[Index], prepared: Prepared, share: float) -> Self:
         """Of a search that compares with a `share` of what the indexes hold.
 
         Distances are judged by each kind where a gallery has enough of each, else by all together. What is
@@ -240,17 +252,15 @@ class _ByChance:
         counts for less where there are many of its like to match (a weighted Bonferroni correction;
         Genovese, Roeder, Wasserman, Biometrika 2006).
         """
-        samples = [question.distances(index.sample(SAMPLE)) for index in kinds]
+        samples = [prepared.distances(index.sample(SAMPLE)) for index in kinds]
         if any(sampled.shape[1] < LEAST for sampled in samples):
-            samples = [np.concatenate(samples, axis=1)] * len(kinds)
-        n_parts = len(question.codes)
+            samples = [np.concatenate(samples, axis=1)]
+        chances = [[Chance.of(row, prepared.question.n_bits) for row in sampled] for sampled in samples]
+        n_parts = len(prepared.question.codes)
         shares = np.full(n_parts, 1 / (2 * max(n_parts - 1, 1)))
         shares[0] = 1 / 2 if n_parts > 1 else 1
         n_compared = np.array([max(index.n_codes * share, 1.0) for index in kinds])
-        return cls(
-            [[Chance.of(distances, question.n_bits) for distances in sampled] for sampled in samples],
-            np.log(n_compared[:, None] / shares),
-        )
+        return cls(chances * (len(kinds) // len(chances)), np.log(n_compared[:, None] / shares))
 
     def log_expected(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Matches as near to expect, of `(n_kinds, n_parts, n)` distances: their logarithms."""

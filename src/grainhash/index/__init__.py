@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from grainhash.index.answers import Neighbours, Ranges
-from grainhash.index.asymmetric import asymmetric_distances
+from grainhash.index.asymmetric import AsymmetricQueries
 from grainhash.index.index import Index
 from grainhash.index.kernels import has_native
 
-__all__ = ["Index", "Neighbours", "Ranges", "asymmetric_distances", "has_native"]
+__all__ = ["AsymmetricQueries", "Index", "Neighbours", "Ranges", "has_native"]

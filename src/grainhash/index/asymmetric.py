@@ -9,6 +9,8 @@ is computed on whole numbers, so the order is the same on every machine.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,41 +80,53 @@ def reordered(
     )
 
 
-def to_given(
-    segments: Sequence[Segment], queries: Codes, projections: NDArray[np.float64], ids: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Distances and members of items, `(n_queries, n)` each, and which of the ids there are, `(n,)`."""
-    weights, largest = _weights(projections)
-    shape = len(queries), len(ids)
-    distances, members = np.full(shape, np.inf), np.full(shape, -1)
-    known = np.zeros(len(ids), np.bool_)
-    for segment in segments:
-        positions = segment.find(ids)
-        here = np.flatnonzero(positions >= 0)
-        if len(here):
-            asked = np.ascontiguousarray(np.broadcast_to(positions[here], (len(queries), len(here))))
-            sums, of_segment = kernels.asymmetric(segment.codes, segment.offsets, queries, weights, asked)
-            distances[:, here] = np.where(of_segment >= 0, sums / STEPS * largest, np.inf)
-            members[:, here] = of_segment
-            known[here] = True
-    return distances, members, known
+@dataclass(frozen=True, slots=True, eq=False)
+class AsymmetricQueries:
+    """Queries and how sure they are of their bits, checked and in whole numbers once for many comparisons."""
 
+    codes: Codes
+    """`(n_queries, n_bytes)`."""
+    weights: NDArray[np.int32]
+    """`(n_queries, n_bits)`."""
+    largest: NDArray[np.float64]
+    """`(n_queries, 1)`: the real number that is `STEPS` in whole ones."""
 
-def asymmetric_distances(
-    codes: Codes, queries: Codes, projections: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """From every query to every one of some codes, `(n_queries, n_codes)`.
+    @classmethod
+    def of(cls, codes: Codes, projections: Reals) -> Self:
+        """Queries by their projections, `(n_queries, n_bits)`, whose signs their bits are.
 
-    Args:
-        codes: `(n_codes, n_bytes)`.
-        queries: `(n_queries, n_bytes)`.
-        projections: `(n_queries, n_bits)`, whose signs the bits of the queries are.
-    """
-    weights, largest = _weights(check_projections(projections, queries))
-    all_of_them = np.broadcast_to(np.arange(len(codes)), (len(queries), len(codes)))
-    sums, _ = kernels.asymmetric(codes, None, queries, weights, np.ascontiguousarray(all_of_them))
-    distances: NDArray[np.float64] = sums / STEPS * largest
-    return distances
+        Raises:
+            CodesError: projections that are not finite, or not those of the queries.
+        """
+        return cls(codes, *_weights(check_projections(projections, codes)))
+
+    def distances(self, codes: Codes) -> NDArray[np.float64]:
+        """From every query to every one of some codes `(n, n_bytes)`: `(n_queries, n)`."""
+        rows = np.arange(len(codes))
+        all_of_them = np.ascontiguousarray(np.broadcast_to(rows, (len(self.codes), len(codes))))
+        sums, _ = kernels.asymmetric(codes, None, self.codes, self.weights, all_of_them)
+        distances: NDArray[np.float64] = sums / STEPS * self.largest
+        return distances
+
+    def to_given(
+        self, segments: Sequence[Segment], ids: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Distances and members of items, `(n_queries, n)` each, and which of the ids there are, `(n,)`."""
+        shape = len(self.codes), len(ids)
+        distances, members = np.full(shape, np.inf), np.full(shape, -1)
+        known = np.zeros(len(ids), np.bool_)
+        for segment in segments:
+            positions = segment.find(ids)
+            here = np.flatnonzero(positions >= 0)
+            if len(here):
+                asked = np.ascontiguousarray(np.broadcast_to(positions[here], (len(self.codes), len(here))))
+                sums, of_segment = kernels.asymmetric(
+                    segment.codes, segment.offsets, self.codes, self.weights, asked
+                )
+                distances[:, here] = np.where(of_segment >= 0, sums / STEPS * self.largest, np.inf)
+                members[:, here] = of_segment
+                known[here] = True
+        return distances, members, known
 
 
 def _weights(projections: NDArray[np.float64]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:

@@ -16,11 +16,11 @@ from math import ceil
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from grainhash.codes import check_n_bits, hamming
+from grainhash.codes import check_codes, check_n_bits, hamming
 from grainhash.errors import CodesError
 from grainhash.index import checks, files
 from grainhash.index.answers import Neighbours, Ranges, all_of, nearest_of
-from grainhash.index.asymmetric import Reals, check_projections, reordered, to_given
+from grainhash.index.asymmetric import AsymmetricQueries, Reals, check_projections, reordered
 from grainhash.index.checks import Ids
 from grainhash.index.reference import best_of_groups
 from grainhash.index.segment import Query, Segment
@@ -280,13 +280,12 @@ class Index:
         return distances, members
 
     def asymmetric_distances_to(
-        self, queries: Codes, projections: Reals, ids: ArrayLike
+        self, queries: AsymmetricQueries, ids: ArrayLike
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Asymmetric distances from every query to given items, in the order of `ids`; see `search`.
 
         Args:
-            queries: `(n_queries, n_bytes)`.
-            projections: `(n_queries, n_bits)`, the real numbers whose signs the bits of the queries are.
+            queries: of the codes' length.
             ids: `(n,)`.
 
         Returns:
@@ -294,13 +293,11 @@ class Index:
             member is -1.
 
         Raises:
-            CodesError: wrong dtype, width or shape, projections that are not finite or not those of the
-                queries, or an id that is unknown or removed.
+            CodesError: queries of another length, or an id that is unknown or removed.
         """
-        segments = self._segments
-        query = self._query(segments, queries, None, None, None, None)
-        reals, ids = check_projections(projections, query.codes), checks.id_array(ids)
-        distances, members, known = to_given(segments, query.codes, reals, ids)
+        check_codes(queries.codes, n_bits=self.n_bits)
+        ids = checks.id_array(ids)
+        distances, members, known = queries.to_given(self._segments, ids)
         if not known.all():
             raise CodesError(f"no item has the id {ids[~known][0]}, or it was removed")
         return distances, members
