@@ -37,6 +37,8 @@ LOW = 0.01
 _LOW_DEVIATIONS = 2.3263478740408408
 """How many standard deviations below the mean a share of `LOW` of a normal distribution lies."""
 
+_SQRT_2 = sqrt(2)
+
 POWER = -0.25
 """Of the mean by which several expectations become one: the least of them counts most, and none is lost.
 
@@ -109,6 +111,6 @@ def _log_phi(z: float) -> float:
     if z == inf:
         return inf
     if z > -30:
-        return log(0.5 * erfc(-z / sqrt(2)))
+        return log(0.5 * erfc(-z / _SQRT_2))
     square = z * z  # the asymptotic series; its next term is below 1e-9 here
     return -square / 2 - log(-z) - log(2 * pi) / 2 + log1p(-1 / square + 3 / square**2 - 15 / square**3)
