@@ -307,6 +307,7 @@ def test_the_command_lists_writes_and_deletes_only_when_told(gallery, tmp_path):
     assert listed.exit_code == 0, listed.output
     assert "same file" in listed.stdout
     assert "data:image/jpeg" in page.read_text()
+    assert "Pictures inside others" not in page.read_text()
     rows = list(csv.DictReader(io.StringIO(sheet.read_text())))
     copies = [Path(each["path"]) for each in rows if each["keep"] == "no"]
     assert len(copies) == len(gallery.duplicates().copies)
@@ -449,7 +450,9 @@ def test_what_cannot_be_looked_at_is_told(altered, tmp_path):
         assert not [pair for pair in pairs_of(found) if pair & {"cut", "crushed"}]
         assert {each.stage for each in seen} == {"look", "verify"}
         assert seen[-1].done == seen[-1].total
-        text = run("--gallery", opened.path, "--verify")
+        page = tmp_path / "copies.html"
+        text = run("--gallery", opened.path, "--verify", "--html", page)
+        assert page.read_text().count('class="box" style="left:') == len(found.inside) > 0
         assert text.exit_code == 0, text.output
         assert "not looked at" in text.stdout
         assert "changed" in text.stdout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grainhash.duplicates import Copy, Duplicates, Leaks
 from grainhash.groups_report import table
-from grainhash.report import page_thumbnail, printable, template
+from grainhash.report import box_style, page_thumbnail, printable, template
 
 COPIES = (
     *("group", "chain", "keep", "path", "id", "distance"),
@@ -15,6 +15,8 @@ MOST_GROUPS = 200
 """On a page; a thumbnail takes about 10 kB."""
 MOST_COPIES = 40
 """Of a group, on a page."""
+MOST_INSIDE = 100
+"""Pictures inside others, on a page."""
 
 
 def copies_csv(found: Duplicates) -> str:
@@ -54,8 +56,7 @@ def page(found: Duplicates, *, title: str = "Copies of pictures") -> str:
     """Show groups on one page that needs nothing else: no other file, no network."""
 
     def shown(copy: Copy) -> dict[str, object]:
-        name = printable(copy.uri.rsplit("/", 1)[-1])
-        return {"of": copy, "name": name, "thumbnail": page_thumbnail(copy.uri)}
+        return {"of": copy, "name": _name(copy.uri), "thumbnail": page_thumbnail(copy.uri)}
 
     groups = [
         {
@@ -66,9 +67,28 @@ def page(found: Duplicates, *, title: str = "Copies of pictures") -> str:
         }
         for group in found.groups[:MOST_GROUPS]
     ]
+    inside = [
+        {
+            "of": each,
+            "name": _name(each.uri),
+            "thumbnail": page_thumbnail(each.uri),
+            "other_name": _name(each.of_uri),
+            "other_thumbnail": page_thumbnail(each.of_uri),
+            "box": box_style(each.box),
+        }
+        for each in found.inside[:MOST_INSIDE]
+    ]
     return template("duplicates_report.html.jinja").render(
-        title=printable(title), found=found, where=printable(found.where or ""), groups=groups
+        title=printable(title),
+        found=found,
+        where=printable(found.where or ""),
+        groups=groups,
+        inside=inside,
     )
+
+
+def _name(uri: str) -> str:
+    return printable(uri.rsplit("/", 1)[-1])
 
 
 def _yes(value: bool) -> str:

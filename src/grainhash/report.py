@@ -448,7 +448,7 @@ def _section(
             name=_name(hit.uri),
             label=printable(_label(hit)),
             thumbnail=thumbnail,
-            box=_css(hit.box),
+            box=box_style(hit.box),
             reason=reason(hit, answer.n_bits),
             is_right=right is not None and right in (hit.id, hit.uri),
         )
@@ -459,7 +459,7 @@ def _section(
         answer=answer,
         name=_name(answer.query),
         thumbnail=query,
-        box=_css(answer.query_box or WHOLE),
+        box=box_style(answer.query_box or WHOLE),
         summary=_summary(answer) if cards else _nothing_found(answer),
         cards=cards,
         is_judged=right is not None,
@@ -478,7 +478,7 @@ def page_thumbnail(uri: str) -> _Thumbnail:
     return _Thumbnail(f"data:image/jpeg;base64,{data}", "", rgb.shape[1], rgb.shape[0])
 
 
-def _css(box: Box) -> str:
+def box_style(box: Box) -> str:
     """The box as a CSS position within its picture; empty for the whole."""
     if box == WHOLE:
         return ""
