@@ -100,7 +100,7 @@ def main() -> None:
 
 
 def targets(figures: dict[str, Any]) -> list[harness.Target]:
-    """What each use case should give; set before it was measured."""
+    """What each use case should give; set before this first ran, that of what is looked at later."""
     products, library, cameras = (figures.get(name) for name in CASES)
 
     def target(

@@ -33,7 +33,7 @@ from grainhash.duplicates import run as duplicates_run
 from grainhash.encoder.points import corner_points, mirrored
 from grainhash.errors import GalleryWriteError, InputError
 from grainhash.store import PictureRow
-from grainhash.types import Box
+from grainhash.types import Box, silent
 
 # Pairs
 
@@ -428,7 +428,7 @@ def test_the_same_words_over_two_photographs_make_no_copies(looked):
 def test_looking_is_the_same_on_one_thread(looked, altered):
     found, limits = looked.duplicates(verify=True), looked.encoder.limits
     pictures, codes = looked._wholes(None)
-    near = looked._nearest(codes, pictures)
+    near = looked._nearest(codes, pictures, silent)
     alone = verified_copies(pictures, codes, near, limits, n_threads=1)
     assert alone.likenesses == found.likenesses
     assert alone.groups == found.groups
@@ -448,7 +448,7 @@ def test_what_cannot_be_looked_at_is_told(altered, tmp_path):
             "crushed": True,
         }
         assert not [pair for pair in pairs_of(found) if pair & {"cut", "crushed"}]
-        assert {each.stage for each in seen} == {"look", "verify"}
+        assert {each.stage for each in seen} == {"compare", "look", "verify"}
         assert seen[-1].done == seen[-1].total
         page = tmp_path / "copies.html"
         text = run("--gallery", opened.path, "--verify", "--html", page)
@@ -488,9 +488,13 @@ def test_what_two_sets_share_is_looked_at(looked, altered, tmp_path):
         assert told["pasted", "pasted"].is_exact
         assert told["chelsea", "cut"].share == pytest.approx(4 / 9, abs=0.05)
         assert all(leak.share is not None for leak in leaks)
-        listed = run("--gallery", own.path, "--against", test_set, "--verify")
+        table = tmp_path / "leaks.csv"
+        listed = run("--gallery", own.path, "--against", test_set, "--verify", "--csv", table)
         assert listed.exit_code == 0, listed.output
         assert "looked at" in listed.stdout
+        assert "% of " in listed.stdout
+        shares = [float(row["share"]) for row in csv.DictReader(io.StringIO(table.read_text()))]
+        assert sorted(shares) == pytest.approx(sorted(leak.share for leak in leaks), abs=0.001)
 
 
 def test_sift_s_points_of_a_mirrored_picture_need_no_second_look(photographs):

@@ -35,9 +35,12 @@ def copies_csv(found: Duplicates) -> str:
 
 
 def leaks_csv(found: Leaks) -> str:
-    """A row a pair: `path`, `id`, `other_path`, `other_id`, `distance`, `same_file`."""
+    """A row a pair: `path`, `id`, `other_path`, `other_id`, `distance`, `same_file`, `share`.
+
+    The last is empty where pictures were not looked at.
+    """
     return table(
-        ("path", "id", "other_path", "other_id", "distance", "same_file"),
+        ("path", "id", "other_path", "other_id", "distance", "same_file", "share"),
         (
             (
                 each.uri,
@@ -45,7 +48,8 @@ def leaks_csv(found: Leaks) -> str:
                 each.other_uri,
                 each.other_id,
                 each.distance,
-                "yes" if each.is_exact else "no",
+                _yes(each.is_exact),
+                "" if each.share is None else f"{each.share:.3f}",
             )
             for each in found.leaks
         ),

@@ -707,7 +707,8 @@ class Gallery:
         Args:
             radius: bits within which codes are of copies; chosen by default. With 0 only files with the same
                 bytes are copies.
-            parts: find pictures that lie inside others too; copies are left out there.
+            parts: find pictures that lie inside others too; copies are left out there. With `verify` they
+                are found anyway.
             verify: look at every picture again, and tell copies by what is in them, however far apart their
                 codes are: copies that are cut, turned, written over or pasted into others are found too.
             where: a filter on metadata: only the pictures that pass it.
@@ -716,6 +717,7 @@ class Gallery:
         Raises:
             WhereError: the filter does not parse.
             InputError: no pictures, or a radius that is none, far too large, or beside `verify`.
+            GalleryWriteError: `verify`, and no room for what is looked at.
             MissingExtra: `verify`, and OpenCV is not installed.
         """
         if verify:
@@ -736,11 +738,15 @@ class Gallery:
         return replace(found, inside=inside, seconds=found.seconds + perf_counter() - started)
 
     def _verified_copies(self, where: str | None, progress: Callable[[Progress], None]) -> Duplicates:
+        started = perf_counter()
         pictures, codes = self._wholes(where)
         rows = duplicates.originals(pictures)
-        near = self._nearest(codes[rows], [pictures[row] for row in rows.tolist()])
+        near = self._nearest(codes[rows], [pictures[row] for row in rows.tolist()], progress)
         limits = self._encoder.limits
-        return duplicates.verified_copies(pictures, codes, rows[near], limits, where=where, progress=progress)
+        found = duplicates.verified_copies(
+            pictures, codes, rows[near], limits, where=where, progress=progress
+        )
+        return replace(found, seconds=perf_counter() - started)
 
     def leaks(
         self,
@@ -763,18 +769,22 @@ class Gallery:
         Raises:
             EncoderMismatch: the other gallery has codes of another encoder.
             InputError: no pictures, or a radius that is none, far too large, or beside `verify`.
+            GalleryWriteError: `verify`, and no room for what is looked at.
             MissingExtra: `verify`, and OpenCV is not installed.
         """
+        started = perf_counter()
         self._follow_encoder()
         other._store.check_encoder(self._encoder.fingerprint)
         own, others = self._wholes(where), other._wholes(where)
         if not verify:
             return duplicates.find_leaks(*own, *others, radius, progress=progress)
         _no_radius(radius)
-        near, back = other._nearest(own[1], others[0]), self._nearest(others[1], own[0])
+        near = other._nearest(own[1], others[0], progress)
+        back = self._nearest(others[1], own[0], progress)
         candidates = np.concatenate([near, back[:, ::-1]])
         limits = self._encoder.limits
-        return duplicates.verified_leaks(*own, *others, candidates, limits, progress=progress)
+        found = duplicates.verified_leaks(*own, *others, candidates, limits, progress=progress)
+        return replace(found, seconds=perf_counter() - started)
 
     def move_copies(self, found: Duplicates, folder: Path | str) -> Acted:
         """Move the files of copies into a folder, and take them out of the gallery.
@@ -836,11 +846,13 @@ class Gallery:
             ids = np.array([row.id for row in rows], np.int64)  # one may be gone since the codes were read
             return rows, wholes.member_codes(ids, np.zeros(len(ids), np.int64))
 
-    def _nearest(self, codes: Codes, pictures: Sequence[PictureRow]) -> NDArray[np.int64]:
+    def _nearest(
+        self, codes: Codes, pictures: Sequence[PictureRow], progress: Callable[[Progress], None]
+    ) -> NDArray[np.int64]:
         """Rows of codes, and of the gallery's pictures that they are nearest to."""
         ids = np.array([row.id for row in pictures], np.int64)
         with self._codes.current() as (wholes, regions):
-            return duplicates.nearest(codes, ids, wholes, regions)
+            return duplicates.nearest(codes, ids, wholes, regions, progress=progress)
 
     def _check_key(self, key: str | None, replace: bool) -> None:
         """Say before the work that a key may not be stored, not after."""

@@ -52,6 +52,11 @@ class Box:
         return ",".join(f"{c:.4g}" for c in (self.x0, self.y0, self.x1, self.y1))
 
     @classmethod
+    def around(cls, places: NDArray[np.float64]) -> Box:
+        """The least box that holds some places `(n, 2)` within a picture."""
+        return cls(*places.min(axis=0).tolist(), *places.max(axis=0).tolist())
+
+    @classmethod
     def parse(cls, text: str) -> Box:
         """Read `"x0,y0,x1,y1"`, the form the command line takes."""
         try:
@@ -161,8 +166,7 @@ class Match:
     @property
     def box(self) -> Box:
         """What bounds the outline."""
-        (x0, y0), (x1, y1) = self.outline.min(axis=0).tolist(), self.outline.max(axis=0).tolist()
-        return Box(x0, y0, x1, y1)
+        return Box.around(self.outline)
 
 
 @dataclass(frozen=True, slots=True)

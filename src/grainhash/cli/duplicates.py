@@ -24,7 +24,7 @@ from grainhash.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from grainhash.duplicates import Acted, Duplicates, Leaks
+    from grainhash.duplicates import Acted, Duplicates, Leak, Leaks
     from grainhash.gallery import Gallery
 
 SHOWN = 20
@@ -216,11 +216,15 @@ def _print_leaks(found: Leaks) -> None:
     print_some(
         "pairs",
         [
-            printable(f"{_how(leak.distance, leak.is_exact)}  {leak.uri}  {leak.other_uri}")
+            printable(f"{_how(leak.distance, leak.is_exact)}  {_shown(leak)}{leak.uri}  {leak.other_uri}")
             for leak in found.leaks
         ],
     )
     _print_unread(found)
+
+
+def _shown(leak: Leak) -> str:
+    return "" if leak.share is None else f"{leak.share:>4.0%} of "
 
 
 def _within(found: Duplicates | Leaks) -> str:

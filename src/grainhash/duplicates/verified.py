@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grainhash.codes import hamming
 from grainhash.duplicates.groups import OTHERS, check_some, contents, groups_of
 from grainhash.duplicates.looks import Agreement
 from grainhash.duplicates.pairs import Pairs
@@ -51,6 +50,7 @@ def verified_copies(
         progress: see `grainhash.duplicates.verify.look`.
 
     Raises:
+        GalleryWriteError: no room for what is looked at.
         MissingExtra: OpenCV is not installed.
     """
     started = perf_counter()
@@ -59,7 +59,11 @@ def verified_copies(
     copies = [pair for pair, agrees in seen.pairs.items() if min(agrees.of_first, agrees.of_second) >= MOST]
     groups = list(groups_of(pictures, of_picture, len(firsts), _pairs(copies, codes, of_picture)))
     removed = {copy.id for group in groups for copy in group.copies}
-    likenesses = [_likeness(pictures, codes, pair, agrees) for pair, agrees in seen.pairs.items()]
+    distances = _distances(codes, *_rows(seen.pairs)).tolist()
+    likenesses = [
+        _likeness(pictures, pair, agrees, distance)
+        for (pair, agrees), distance in zip(seen.pairs.items(), distances, strict=True)
+    ]
     return Duplicates(
         len(pictures),
         8 * codes.shape[1],
@@ -98,6 +102,7 @@ def verified_leaks(
 
     Raises:
         InputError: no pictures, here or there.
+        GalleryWriteError: no room for what is looked at.
         MissingExtra: OpenCV is not installed.
     """
     started = perf_counter()
@@ -116,10 +121,10 @@ def verified_leaks(
     )
     found = {pair: agrees.of_first for pair, agrees in seen.pairs.items()}
     found |= dict.fromkeys(same_files, 1.0)
+    distances = _distances(codes, *_rows(found)).tolist()
     leaks = []
-    for (first, second), share in found.items():
+    for ((first, second), share), distance in zip(found.items(), distances, strict=True):
         a, b = pictures[first], pictures[second]
-        distance = int(hamming(codes[first][None], codes[second][None])[0, 0])
         leaks.append(Leak(a.id, a.uri, b.id, b.uri, distance, a.sha256 == b.sha256, share))
     leaks.sort(key=lambda leak: (not leak.is_exact, leak.distance, leak.id, leak.other_id))
     return Leaks(
@@ -147,15 +152,25 @@ def _same_files(pictures: Sequence[PictureRow], others: Sequence[PictureRow]) ->
     return [(row, same) for row, picture in enumerate(pictures) for same in rows.get(picture.sha256, [])]
 
 
+def _rows(pairs: Collection[Pair]) -> NDArray[np.int64]:
+    """First and second rows, `(2, n)`."""
+    return np.array(list(pairs), np.int64).reshape(-1, 2).T
+
+
 def _pairs(rows: list[Pair], codes: Codes, of_picture: NDArray[np.int64]) -> Pairs:
     """Of contents."""
-    first, second = np.array(rows, np.int64).reshape(-1, 2).T
-    distances = np.bitwise_count(codes[first] ^ codes[second]).sum(axis=1, dtype=np.int32)
+    first, second = _rows(rows)
+    distances = _distances(codes, first, second)
     numbers = np.sort(np.stack([of_picture[first], of_picture[second]]), axis=0)
     return Pairs.of([(numbers[0], numbers[1], distances)])
 
 
-def _likeness(pictures: Sequence[PictureRow], codes: Codes, pair: Pair, agrees: Agreement) -> Likeness:
+def _distances(codes: Codes, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int32]:
+    distances: NDArray[np.int32] = np.bitwise_count(codes[first] ^ codes[second]).sum(axis=1, dtype=np.int32)
+    return distances
+
+
+def _likeness(pictures: Sequence[PictureRow], pair: Pair, agrees: Agreement, distance: int) -> Likeness:
     first, second = (pictures[row] for row in pair)
     return Likeness(
         first.id,
@@ -167,7 +182,7 @@ def _likeness(pictures: Sequence[PictureRow], codes: Codes, pair: Pair, agrees: 
         agrees.box_in_first,
         agrees.box_in_second,
         agrees.alike,
-        int(hamming(codes[pair[0]][None], codes[pair[1]][None])[0, 0]),
+        distance,
     )
 
 

@@ -43,7 +43,14 @@ EXPANDED = 32
 Pair = tuple[int, int]
 
 
-def nearest(codes: Codes, ids: NDArray[np.int64], wholes: Index, regions: Index) -> NDArray[np.int64]:
+def nearest(
+    codes: Codes,
+    ids: NDArray[np.int64],
+    wholes: Index,
+    regions: Index,
+    *,
+    progress: Callable[[Progress], None] = silent,
+) -> NDArray[np.int64]:
     """Pictures that may be copies of some: those whose wholes, and whose regions, are nearest to their codes.
 
     Args:
@@ -51,6 +58,7 @@ def nearest(codes: Codes, ids: NDArray[np.int64], wholes: Index, regions: Index)
         ids: of the pictures that may be found, ascending.
         wholes: of a gallery, by id.
         regions: the same.
+        progress: called as codes are compared.
 
     Returns:
         `(m, 2)`: rows of `codes` and places in `ids`. Where a gallery's own codes ask it, each is also near
@@ -63,6 +71,7 @@ def nearest(codes: Codes, ids: NDArray[np.int64], wholes: Index, regions: Index)
             near = index.search(some, NEAREST + 1, allow=ids).ids
             rows = np.repeat(np.arange(start, start + len(some)), near.shape[1])
             found.append(np.stack([rows, np.searchsorted(ids, near.ravel())], axis=1))
+        progress(Progress("compare", start + len(some), len(codes), 0))
     return np.concatenate(found)
 
 
@@ -90,7 +99,7 @@ def look(
     Looks are kept in a file without a name, 23 KB each, so that memory does not grow with the pictures.
 
     Args:
-        pictures: by row.
+        pictures: by row, at least one.
         candidates: `(m, 2)`, rows of pictures that may be copies.
         limits: how much a picture may cost.
         may_match: rows that are compared if both show what a third does.
@@ -133,7 +142,7 @@ def _of_readable(numbers: NDArray[np.int64], unread: dict[int, str], n: int) -> 
 @contextmanager
 def _kept(n: int) -> Iterator[NDArray[np.void]]:
     with TemporaryFile() as file:
-        size = max(n, 1) * LOOK.itemsize
+        size = n * LOOK.itemsize
         try:
             file.truncate(size)
             if hasattr(os, "posix_fallocate"):  # room now, or an error now: not a killed process later
@@ -143,7 +152,7 @@ def _kept(n: int) -> Iterator[NDArray[np.void]]:
                 f"{gettempdir()}: no room for {size / 1e6:,.0f} MB of what is looked at ({error.strerror}); "
                 "set TMPDIR to a folder with more"
             ) from error
-        yield np.memmap(file, LOOK, mode="r+", shape=(max(n, 1),))
+        yield np.memmap(file, LOOK, mode="r+", shape=(n,))
 
 
 def _look(
