@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from grainhash.classify import ClassifyMethod
+from grainhash.classify import ClassifyMethod, Evaluation
 from grainhash.types import WHOLE, Box, Granularity, Order, PointKind
 
 MAX_K = 1000
@@ -425,41 +425,6 @@ class LabelGroup(BaseModel):
     pictures: list[LabelledPicture]
 
 
-class OfClass(BaseModel):
-    """How often one class was right: of those called so, and of those that are so."""
-
-    label: str
-    pictures: int
-    precision: float
-    recall: float
-
-
-class Calibration(BaseModel):
-    """Confidence against what was right; a bin has predictions, mean confidence and share that was right."""
-
-    error: float
-    """The expected calibration error, 0 to 1."""
-    bins: list[tuple[int, float, float]]
-
-
-class LabelEvaluation(BaseModel):
-    """How good labels are, on labelled pictures that were not learned from."""
-
-    how: str
-    """`held out`, or `left out` for each picture predicted from all others."""
-    n_learned: int
-    n_judged: int
-    accuracy: float
-    """Of the likeliest class, before any is refused."""
-    accepted: float
-    """Share that was not called none of these."""
-    accuracy_accepted: float
-    classes: list[OfClass]
-    confusion: list[list[int]]
-    """A row a true class, a column a likeliest one, in the order of `classes`."""
-    calibration: Calibration
-
-
 class Labels(BaseModel):
     """Labels of the pictures that have none; most keys are those of `grainhash classify --json`."""
 
@@ -477,7 +442,7 @@ class Labels(BaseModel):
     """Bits; a picture farther than this from all labelled ones is none of these."""
     share_known: float
     """Of the pictures without label, estimated to be of one of the classes."""
-    evaluation: LabelEvaluation
+    evaluation: Evaluation
     n_pictures: int
     """Without label."""
     groups: list[LabelGroup]
