@@ -60,17 +60,23 @@ def test_scores():
 def test_what_several_kinds_say_is_one_expectation():
     """A thing expected seldom by both is expected more seldom than by one, and never than by the least."""
     kinds = np.log(np.array([[1e-6, 1e-6, 1e-6, 5.0], [1e-6, 1.0, np.inf, 5.0]]))
-    both, one, alone, neither = np.exp(together(kinds))
+    equal = np.array([0.5, 0.5])
+    both, one, alone, neither = np.exp(together(kinds, equal))
     assert both == pytest.approx(1e-6 * (3 / 4) ** -4)
     assert both < one < alone == pytest.approx(1e-6 * (3 / 8) ** -4)
     assert neither > 5
-    np.testing.assert_array_equal(together(kinds[:1]), kinds[0])
-    assert np.isinf(together(np.full((2, 1), np.inf))).all()
+    mostly = np.exp(together(kinds, np.array([0.8, 0.2])))
+    assert mostly[2] == pytest.approx(1e-6 * (3 / 4 * 0.8) ** -4)
+    assert mostly[0] == pytest.approx(both)
+    np.testing.assert_array_equal(together(kinds[:1], equal[:1]), kinds[0])
+    assert np.isinf(together(np.full((2, 1), np.inf), equal)).all()
 
 
 def test_one_expectation_of_two_holds_whether_they_depend_on_each_other_or_not():
     rng = np.random.default_rng(0)
     shares = np.log(rng.uniform(size=(2, 200_000)))
     for two in (shares, shares[[0, 0]]):
-        for share in (0.1, 0.01, 0.001):
-            assert (together(two) < np.log(share)).mean() <= share
+        for weight in (0.1, 0.5, 0.75):
+            found = together(two, np.array([weight, 1 - weight]))
+            for share in (0.1, 0.01, 0.001):
+                assert (found < np.log(share)).mean() <= share

@@ -22,6 +22,7 @@ from grainhash.errors import (
     WhereError,
 )
 from grainhash.metadata import read_table
+from grainhash.search import weights_of_kinds
 from grainhash.types import WHOLE
 
 
@@ -93,12 +94,13 @@ def test_both_is_the_mean_of_whole_and_part(full, photographs):
         for kind in ("whole", "part", "both")
     }
     assert len(found["both"]) == len(full)
+    weights = weights_of_kinds(sum(hit.false_matches < 1 for hit in found["whole"].values()))
     for id, hit in found["both"].items():
         whole, part = found["whole"][id], found["part"][id]
         assert hit.distance == (whole if hit.box == WHOLE else part).distance
         assert (hit.whole_distance, hit.part_distance) == (whole.distance, part.distance)
         each = np.log([whole.false_matches, part.false_matches])
-        assert hit.false_matches == pytest.approx(np.exp(together(each)), rel=1e-6)
+        assert hit.false_matches == pytest.approx(np.exp(together(each, weights)), rel=1e-6)
 
 
 def test_the_first_k_are_the_first_k_of_all(full, photographs):

@@ -210,15 +210,23 @@ def test_asymmetric_order_is_that_of_whole_numbers(case: Case, k: int, more: int
         assert found.asymmetric[i].tolist() == pytest.approx(values, rel=1e-6)
 
     ids = np.array(list(case.items)[::-1], np.int64)
-    distances, members = index.asymmetric_distances_to(AsymmetricQueries.of(case.queries, reals), ids)
-    assert distances.shape == members.shape == (len(case.queries), len(ids))
+    nearest = index.asymmetric_distances_to(AsymmetricQueries.of(case.queries, reals), ids)
+    assert nearest.distances.shape == nearest.members.shape == nearest.bits.shape
+    assert nearest.bits.shape == (len(case.queries), len(ids))
     for i, query in enumerate(case.queries):
-        for item, distance, member in zip(ids.tolist(), distances[i].tolist(), members[i], strict=True):
+        for item, distance, member, bits in zip(
+            ids.tolist(),
+            nearest.distances[i].tolist(),
+            nearest.members[i].tolist(),
+            nearest.bits[i].tolist(),
+            strict=True,
+        ):
             codes = np.frombuffer(b"".join(case.items[item]), np.uint8).reshape(-1, n_bits // 8)
             sums = (packed.unpack(codes ^ query) @ weights[i]).tolist()
             best = min(sums, default=float("inf"))
             assert distance == pytest.approx(best / 2**20 * float(sizes[i].max()), rel=1e-6)
             assert member == (sums.index(best) if sums else -1)
+            assert bits == (hamming(query.tobytes(), codes[member].tobytes()) if sums else 2**31 - 1)
 
 
 @settings(max_examples=100, deadline=None)
@@ -417,6 +425,9 @@ def test_removed_ids_never_come_back() -> None:
         index.asymmetric_distances_to(
             AsymmetricQueries.of(np.zeros((1, 8), np.uint8), np.full((1, 64), -1.0)), [0, 3]
         )
+    longer = AsymmetricQueries.of(np.zeros((1, 16), np.uint8), np.full((1, 128), -1.0))
+    with pytest.raises(CodesError, match="queries have 128 bits, the codes 64"):
+        index.asymmetric_distances_to(longer, [0])
     with pytest.raises(CodesError, match="no item has the id 3 and a code 0"):
         index.member_codes([0, 3], [0, 0])
 
@@ -739,7 +750,7 @@ KNN = (TWO, 8, None, ONE, 1, None, 1)
                 (3, np.ones((1, 63), np.int32), ValueError),
                 (3, np.ones((1, 64)), TypeError),
                 (4, np.array([[2]]), ValueError),
-                (4, np.array([[-1]]), ValueError),
+                (4, np.array([[-2]]), ValueError),
                 (4, np.array([[0], [0]]), ValueError),
             )
         ),

@@ -160,7 +160,7 @@ def test_multi_index_and_asymmetric_with_every_kernel(n_bytes: int) -> None:
         allow = rng.random(n_items) < 0.7
         tables = MultiIndex.build(codes)
         weights = rng.integers(0, 2**20 + 1, (5, n_bytes * 8), np.int32)
-        positions = rng.integers(0, n_items, (5, 30))
+        positions = rng.integers(-1, n_items, (5, 30))
         nearest = reference.knn(codes, n_bytes, offsets, queries, 7, allow, 1)
         within = reference.range_search(codes, n_bytes, offsets, queries, n_bytes, allow, 1)
         sums = reference.asymmetric(codes, offsets, queries, weights, positions)

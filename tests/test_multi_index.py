@@ -364,9 +364,11 @@ def weighted(draw: st.DrawFn) -> tuple[NDArray[np.generic] | None, ...]:
     n_bytes, n_queries, k = draw(st.sampled_from([1, 2, 7, 8, 16, 33, 128])), 3, draw(st.integers(0, 9))
     codes = clustered(rng, 40, n_bytes, draw(st.sampled_from([1, 30])), 0.1)
     offsets = np.concatenate([[0], np.sort(rng.integers(0, 41, 12)), [40]]) if draw(st.booleans()) else None
-    weights = rng.integers(0, 2**20 + 1, (n_queries, n_bytes * 8), np.int32)
-    positions = rng.integers(0, 40 if offsets is None else 13, (n_queries, k))
-    return codes, offsets, clustered(rng, n_queries, n_bytes, 5, 0.1), weights, positions
+    compared = draw(st.integers(1, n_bytes))
+    weights = rng.integers(0, 2**20 + 1, (n_queries, compared * 8), np.int32)
+    n_rows = draw(st.sampled_from([1, n_queries]))
+    positions = rng.integers(-1, 40 if offsets is None else 13, (n_rows, k))
+    return codes, offsets, clustered(rng, n_queries, compared, 5, 0.1), weights, positions
 
 
 @needs_native
@@ -383,16 +385,22 @@ def test_asymmetric_sums_by_hand(functions: ModuleType) -> None:
     codes = np.array([[0b1010_0000], [0b0000_0011], [0b1000_0000]], np.uint8)
     weights = np.array([[1, 2, 4, 8, 16, 32, 64, 2**20]], np.int32)
     query = np.array([[0b1000_0000]], np.uint8)
-    sums, members = functions.asymmetric(codes, None, query, weights, np.array([[1, 0, 2]]))
+    sums, members, bits = functions.asymmetric(codes, None, query, weights, np.array([[1, 0, 2]]))
     assert sums.tolist() == [[1 + 64 + 2**20, 4, 0]]
     assert members.tolist() == [[0, 0, 0]]
-    groups = np.array([0, 2, 2, 3])
-    sums, members = functions.asymmetric(codes, groups, query, weights, np.array([[0, 1, 2]]))
-    assert sums.tolist() == [[4, 2**31 - 1, 0]]
-    assert members.tolist() == [[0, -1, 0]]
+    assert bits.tolist() == [[3, 1, 0]]
+    groups, none = np.array([0, 2, 2, 3]), 2**31 - 1
+    sums, members, bits = functions.asymmetric(codes, groups, query, weights, np.array([[0, 1, 2, -1]]))
+    assert sums.tolist() == [[4, none, 0, none]]
+    assert members.tolist() == [[0, -1, 0, -1]]
+    assert bits.tolist() == [[1, none, 0, none]]
+    wide = np.concatenate([codes, 255 - codes], axis=1)
+    queries, both = np.concatenate([query, query]), np.concatenate([weights, weights])
+    sums, _, _ = functions.asymmetric(wide, None, queries, both, np.array([[2, 0]]))
+    assert sums.tolist() == [[0, 4], [0, 4]], "the first byte alone, of the same items for each query"
 
 
-@pytest.mark.parametrize("position", [-1, 3, 2**62])
+@pytest.mark.parametrize("position", [-2, 3, 2**62])
 def test_asymmetric_positions_outside_are_refused(functions: ModuleType, position: int) -> None:
     codes, weights = np.zeros((3, 1), np.uint8), np.zeros((1, 8), np.int32)
     with pytest.raises(ValueError, match="positions"):

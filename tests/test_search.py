@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from math import inf
-from statistics import NormalDist, mean
+from statistics import NormalDist
 from unittest.mock import patch
 
 import numpy as np
@@ -64,12 +64,13 @@ def brute_force(pictures, queries, k, granularity, n_granules):
     """Every picture, compared one by one, best first: the fields of a ranking, `None` for no part.
 
     The first query has the same share in what is expected by chance as all others. What the kinds expect is
-    averaged: -1/4 is the power, and (3/4)^-4 makes the mean hold whatever depends on what.
+    averaged: -1/4 is the power, and (3/4)^-4 makes the mean hold whatever depends on what. A whole counts
+    for 3/5 of a region, and for up to 3 regions the more of the nearest wholes are expected less than once.
     """
     kinds = {"whole": ("whole",), "part": ("part",), "both": ("whole", "part")}[granularity]
     if granularity == "both" and not n_granules["part"]:
         kinds = ("whole",)
-    rows = []
+    rows, wholes = [], []
     for id, (whole_code, parts) in pictures.items():
         granules = {"whole": [(WHOLE_PICTURE, whole_code)], "part": list(enumerate(parts))}
         matches = [
@@ -97,8 +98,26 @@ def brute_force(pictures, queries, k, granularity, n_granules):
             least = [
                 min((match[0] for match in matches if kinds[match[1]] == kind), default=inf) for kind in kinds
             ]
-            expected = least[0] if len(kinds) == 1 else (3 / 4 * mean(x ** (-1 / 4) for x in least)) ** -4
-            rows.append((id, expected, distance, whole, part, region, asked))
+            distances = [(bits(query, whole_code), id) for query in queries]
+            wholes.append((distances, least[0]))
+            rows.append((id, least, distance, whole, part, region, asked))
+    nearest = [
+        sorted(distances[asked] for distances, _ in wholes)[: search.LEAST_DEPTH]
+        for asked in range(len(queries))
+    ]
+    alike = [
+        any(distance in near for distance, near in zip(distances, nearest, strict=True)) and least < 1
+        for distances, least in wholes
+    ]
+    odds = 3 * (sum(alike) + 1) / (sum(alike) + 5)
+
+    def averaged(least):
+        if len(kinds) == 1:
+            return least[0]
+        whole, part = (x ** (-1 / 4) for x in least)
+        return (3 / 4 * (odds * whole + part) / (odds + 1)) ** -4
+
+    rows = [(id, averaged(least), *rest) for id, least, *rest in rows]
     return sorted(rows, key=lambda row: (row[1], row[0]))[:k]
 
 
@@ -191,6 +210,33 @@ def test_few_candidates_become_more_until_the_best_of_both_kinds_are_certain():
         near = np.concatenate([index.search(code, 6).ids.ravel() for index in (wholes, regions)])
         n_differ += not set(few.ids) <= set(near)
     assert n_differ
+
+
+@pytest.mark.parametrize("with_projections", [False, True])
+def test_one_picture_alone_is_scored_as_among_all(with_projections):
+    """Also where it is none of the nearest: how much wholes count is a matter of all of them."""
+    rng = np.random.default_rng(7)
+    n, n_bits = 400, 64
+    reals = rng.normal(size=(1, n_bits))
+    query = np.packbits(reals > 0, axis=1)
+    codes = rng.integers(0, 256, (n, n_bits // 8), np.uint8)
+    codes[:30] = query ^ (1 << rng.integers(0, 8, (30, n_bits // 8))).astype(np.uint8)
+    wholes, regions = Index(n_bits), Index(n_bits)
+    ids = np.arange(1, n + 1)
+    wholes.add(codes, ids)
+    regions.add(rng.permutation(codes), ids)
+    question = Question(query, reals if with_projections else None)
+    every = rank(wholes, regions, question, n)
+    for place, id in enumerate(every.ids[::40].tolist()):
+        alone = rank(wholes, regions, question, 1, allow=np.array([id]), as_of_all=True)
+        assert alone.ids.tolist() == [id]
+        np.testing.assert_allclose(alone.expected, every.expected[40 * place])
+
+
+def test_the_more_wholes_are_alike_the_more_they_count():
+    weights = np.array([search.weights_of_kinds(n) for n in (0, 3, 15, 100)])
+    np.testing.assert_allclose(weights.sum(axis=1), 1)
+    np.testing.assert_allclose(weights[:, 0] / weights[:, 1], [3 / 5, 3 / 2, 12 / 5, 303 / 105])
 
 
 @pytest.mark.parametrize("with_projections", [False, True])

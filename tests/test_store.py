@@ -55,8 +55,10 @@ def test_what_is_added_comes_back_as_it_was(store):
     np.testing.assert_array_equal(batch.regions, np.concatenate([picture.regions for picture in pictures]))
     row = store.pictures([2])[0]
     assert (row.uri, row.sha256, row.width, row.height, row.meta) == ("/p/1", "s1", 640, 480, {"label": "ä"})
-    box = store.box(3, 4)
-    np.testing.assert_allclose([box.x0, box.y0, box.x1, box.y1], pictures[2].boxes[4], atol=1 / 65535)
+    boxes = store.boxes_of([(3, 4), (1, 0), (9, 0)])
+    assert sorted(boxes) == [1, 3]
+    for id, region in ((1, 0), (3, 4)):
+        np.testing.assert_allclose(boxes[id].corners, pictures[id - 1].boxes[region], atol=1 / 65535)
 
 
 def test_small_batches_hold_the_same_codes(store):

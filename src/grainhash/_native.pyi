@@ -5,7 +5,7 @@ while searching. Offsets, starts and entries may hold anything: damage makes wro
 ValueError, never a look outside of the arrays.
 """
 
-from numpy import bool_, int32, int64, uint8, uint32, uint64
+from numpy import bool_, float64, int32, int64, uint8, uint32, uint64
 from numpy.typing import NDArray
 
 def kernels() -> list[str]:
@@ -107,12 +107,19 @@ def asymmetric(
     queries: NDArray[uint8],
     weights: NDArray[int32],
     positions: NDArray[int64],
-) -> tuple[NDArray[int32], NDArray[int64]]:
+) -> tuple[NDArray[int32], NDArray[int64], NDArray[int32]]:
     """Sum the weights of the bits that differ; the same contract as in `reference`.
 
     Raises:
         TypeError: an array of another dtype, number of dimensions or layout.
         ValueError: shapes that do not fit, weights outside 0 to 2**20, or a position that no item has.
+    """
+
+def log_ndtr(values: NDArray[float64]) -> NDArray[float64]:
+    """Logarithms of the standard normal distribution function; the same contract as in `reference`.
+
+    Raises:
+        TypeError: an array of another dtype, number of dimensions or layout.
     """
 
 def nearest_centres(

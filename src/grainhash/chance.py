@@ -10,7 +10,8 @@ the query has in all false matches (`grainhash.search`), that is how many false 
     expected(d) = n_granules / share * Phi((d - median) / spread)        score = 1 / (1 + expected)
 
 What wholes and what regions say of a picture is averaged (`together`): a picture that is alike as a whole and
-in a part is less likely chance than one that is alike in a part alone.
+in a part is less likely chance than one that is alike in a part alone. How much each counts is for
+`grainhash.search` to say.
 
 A score of .5 is as near as one chance match is expected to come in this gallery, .9 as near as a ninth of
 one, .99 a hundredth. The idea is that of e-values in sequence search (Karlin, Altschul, PNAS 1990).
@@ -19,11 +20,13 @@ one, .99 a hundredth. The idea is that of e-values in sequence search (Karlin, A
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import erfc, inf, log, log1p, pi, sqrt
+from math import log1p
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from grainhash.index.kernels import log_ndtr
 
 SAMPLE = 4096
 """Granules of each kind that a query is compared with."""
@@ -36,8 +39,6 @@ LOW = 0.01
 
 _LOW_DEVIATIONS = 2.3263478740408408
 """How many standard deviations below the mean a share of `LOW` of a normal distribution lies."""
-
-_SQRT_2 = sqrt(2)
 
 POWER = -0.25
 """Of the mean by which several expectations become one: the least of them counts most, and none is lost.
@@ -74,23 +75,34 @@ class Chance:
 
         Strictly growing with the distance, however unlikely it is; infinite for an infinite one.
         """
-        deviations = (np.asarray(distances, np.float64) - self.median) / self.spread
-        shares = [_log_phi(z) for z in deviations.ravel().tolist()]
-        return np.array(shares, np.float64).reshape(deviations.shape)
+        return log_shares(np.asarray(distances, np.float64), self.median, self.spread)
 
 
-def together(log_expected: NDArray[np.float64]) -> NDArray[np.float64]:
+def log_shares(
+    distances: NDArray[np.float64],
+    median: NDArray[np.float64] | float,
+    spread: NDArray[np.float64] | float,
+) -> NDArray[np.float64]:
+    """As `Chance.log_share`, of many at once: medians and spreads are broadcast against distances."""
+    deviations = (distances - median) / spread
+    return log_ndtr(deviations.ravel()).reshape(deviations.shape)
+
+
+def together(log_expected: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """One expectation of several for the same thing, `(n_kinds, ...)` to `(...)`: logarithms.
 
     Their power mean, times what makes it hold however much the kinds depend on each other (Vovk, Wang,
     "Combining p-values via averaging", Biometrika 2020). An infinite one says nothing for the thing; a single
     one stays as it is.
+
+    Args:
+        log_expected: `(n_kinds, ...)`.
+        weights: `(n_kinds,)`, what each kind counts; they add up to 1.
     """
-    n_kinds = len(log_expected)
-    if n_kinds == 1:
+    if len(log_expected) == 1:
         return np.asarray(log_expected[0])
-    total = np.logaddexp.reduce(POWER * log_expected, axis=0)
-    return np.asarray((total - log(n_kinds) + log1p(POWER)) / POWER)
+    powers = (POWER * log_expected.T + np.log(weights)).T
+    return np.asarray((np.logaddexp.reduce(powers, axis=0) + log1p(POWER)) / POWER)
 
 
 def score_of(expected: float) -> float:
@@ -104,13 +116,3 @@ def _quantile(values: NDArray[np.floating], share: float) -> float:
     low, high = int(at), min(int(at) + 1, len(values) - 1)
     parted = np.partition(values, (low, high))
     return float(parted[low] + (at - low) * (parted[high] - parted[low]))
-
-
-def _log_phi(z: float) -> float:
-    """Logarithm of the standard normal distribution function; infinity stays infinity: no match at all."""
-    if z == inf:
-        return inf
-    if z > -30:
-        return log(0.5 * erfc(-z / _SQRT_2))
-    square = z * z  # the asymptotic series; its next term is below 1e-9 here
-    return -square / 2 - log(-z) - log(2 * pi) / 2 + log1p(-1 / square + 3 / square**2 - 15 / square**3)

@@ -555,16 +555,19 @@ class Gallery:
             raise InputError(f"bits = {bits}: ask for a multiple of 8, from 8 to {n_bits}")
 
     def _hits(self, ranking: Ranking, boxes: list[Box]) -> list[Hit]:
+        ids, regions = ranking.ids.tolist(), ranking.regions.tolist()
+        in_part = [(id, region) for id, region in zip(ids, regions, strict=True) if region != WHOLE_PICTURE]
         with self._store.reading():
-            rows = {row.id: row for row in self._store.pictures(ranking.ids.tolist())}
-            return [
-                self._hit(ranking, place, rows[id], boxes)
-                for place, id in enumerate(ranking.ids.tolist())
-                if id in rows  # otherwise removed by another process since the codes were read
-            ]
+            rows = {row.id: row for row in self._store.pictures(ids)}
+            matched = self._store.boxes_of(in_part)
+        return [
+            self._hit(ranking, place, rows[id], matched.get(id, WHOLE), boxes)
+            for place, id in enumerate(ids)
+            if id in rows  # otherwise removed by another process since the codes were read
+        ]
 
-    def _hit(self, ranking: Ranking, place: int, row: PictureRow, boxes: list[Box]) -> Hit:
-        part, region = int(ranking.part[place]), int(ranking.regions[place])
+    def _hit(self, ranking: Ranking, place: int, row: PictureRow, box: Box, boxes: list[Box]) -> Hit:
+        part = int(ranking.part[place])
         expected = float(ranking.expected[place])
         return Hit(
             id=row.id,
@@ -574,7 +577,7 @@ class Gallery:
             distance=int(ranking.distances[place]),
             whole_distance=int(ranking.whole[place]),
             part_distance=part if part <= self._encoder.n_bits else None,
-            box=WHOLE if region == WHOLE_PICTURE else self._store.box(row.id, region),
+            box=box,
             query_box=boxes[int(ranking.parts[place])],
             width=row.width,
             height=row.height,

@@ -10,7 +10,7 @@ import base64
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import zip_longest
 from pathlib import Path, PurePath
@@ -98,7 +98,10 @@ def to_json(answer: Answer) -> dict[str, Any]:
         "n_bits": answer.n_bits,
         "n_pictures": answer.n_pictures,
         "seconds": dict(answer.seconds),
-        "plan": [asdict(stage) for stage in answer.stages],
+        "plan": [
+            {"name": stage.name, "what": stage.what, "n": stage.n, "seconds": stage.seconds}
+            for stage in answer.stages
+        ],
         "hits": [
             {
                 "rank": rank,

@@ -2,6 +2,8 @@
 
 #include <limits>
 
+#include "kernels/kernels.h"
+
 namespace grainhash {
 namespace {
 
@@ -45,15 +47,19 @@ class NibbleSums {
 
 WeightedSums asymmetric(const Collection& collection, const std::uint8_t* queries,
                         const std::int32_t* weights, std::size_t n_queries, const std::int64_t* items,
-                        std::size_t k) {
+                        std::size_t items_stride, std::size_t k) {
+  constexpr std::int32_t kNone = std::numeric_limits<std::int32_t>::max();
   WeightedSums found;
-  found.sums.assign(n_queries * k, std::numeric_limits<std::int32_t>::max());
+  found.sums.assign(n_queries * k, kNone);
   found.members.assign(n_queries * k, -1);
+  found.distances.assign(n_queries * k, kNone);
   NibbleSums nibbles(collection.n_bytes);
   for (std::size_t q = 0; q < n_queries; ++q) {
-    nibbles.set(queries + q * collection.n_bytes, weights + q * collection.n_bytes * 8);
-    for (std::size_t slot = q * k; slot < (q + 1) * k; ++slot) {
-      const auto item = static_cast<std::size_t>(items[slot]);
+    const std::uint8_t* query = queries + q * collection.n_bytes;
+    nibbles.set(query, weights + q * collection.n_bytes * 8);
+    for (std::size_t i = 0, slot = q * k; i < k; ++i, ++slot) {
+      if (items[q * items_stride + i] < 0) continue;
+      const auto item = static_cast<std::size_t>(items[q * items_stride + i]);
       const std::size_t first = collection.first(item);
       for (std::size_t position = first; position < collection.last(item); ++position) {
         const std::int32_t sum = nibbles.of(collection.code(position));
@@ -61,6 +67,9 @@ WeightedSums asymmetric(const Collection& collection, const std::uint8_t* querie
         found.sums[slot] = sum;
         found.members[slot] = static_cast<std::int64_t>(position - first);
       }
+      if (found.members[slot] < 0) continue;
+      const std::uint8_t* best = collection.code(first + static_cast<std::size_t>(found.members[slot]));
+      found.distances[slot] = kernels().least(query, {best, 1, collection.stride, collection.n_bytes});
     }
   }
   return found;

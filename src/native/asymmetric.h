@@ -19,12 +19,14 @@ constexpr std::int32_t kMaxWeight = 1 << 20;  // a sum over 1024 bits still fits
 struct WeightedSums {
   std::vector<std::int32_t> sums;     // least over the item's codes; the largest int32 where it has none
   std::vector<std::int64_t> members;  // which of its codes, the lowest of equals; -1 where it has none
+  std::vector<std::int32_t> distances;  // how many bits of that code differ; the largest int32 where there is none
 };
 
 // For each of `n_queries` queries, sums over the bits that differ, for `k` items each. `weights` are
-// n_queries rows of a weight a bit, 0 to kMaxWeight; `items` n_queries rows of k below `n_items`.
+// n_queries rows of a weight a bit, 0 to kMaxWeight; `items` rows of k below `n_items`, negative for no
+// item, `items_stride` from one query's to the next's: 0 where they share one.
 WeightedSums asymmetric(const Collection& collection, const std::uint8_t* queries,
                         const std::int32_t* weights, std::size_t n_queries, const std::int64_t* items,
-                        std::size_t k);
+                        std::size_t items_stride, std::size_t k);
 
 }  // namespace grainhash

@@ -5,6 +5,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <string>
 #include <tuple>
 
@@ -12,6 +13,7 @@
 #include "find.h"
 #include "kernels/kernels.h"
 #include "module.h"
+#include "normal.h"
 #include "scan.h"
 
 namespace nb = nanobind;
@@ -67,6 +69,13 @@ Column<std::int64_t> bind_find(const Offsets& ids, const Offsets& wanted) {
   return to_numpy(std::move(positions));
 }
 
+Column<double> bind_log_ndtr(const Array<double, 1>& values) {
+  check_aligned(values);
+  std::vector<double> found(values.shape(0));  // with the interpreter held: of few it takes less than letting go
+  std::transform(values.data(), values.data() + values.shape(0), found.begin(), log_ndtr);
+  return to_numpy(std::move(found));
+}
+
 std::vector<std::string> kernel_names() {
   std::vector<std::string> names;
   for (const Kernels* offered : all_kernels()) names.emplace_back(offered->name);
@@ -90,6 +99,7 @@ NB_MODULE(_native, module) {
              nb::arg("offsets").noconvert().none(), nb::arg("queries").noconvert(), nb::arg("radius"),
              nb::arg("allow").noconvert().none(), nb::arg("n_threads"));
   module.def("find", &bind_find, nb::arg("ids").noconvert(), nb::arg("wanted").noconvert());
+  module.def("log_ndtr", &bind_log_ndtr, nb::arg("values").noconvert());
   module.def("kernels", &kernel_names);
   module.def("kernel", [] { return std::string(kernels().name); });
   module.def("use_kernel", &use_kernel, nb::arg("name"));

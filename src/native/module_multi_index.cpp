@@ -111,34 +111,34 @@ void check_asymmetric(const Collection& collection, const Codes& queries,
   if (weights.shape(0) != queries.shape(0) || weights.shape(1) != queries.shape(1) * 8) {
     throw std::invalid_argument("weights must have a row a query and a column a bit");
   }
-  if (positions.shape(0) != queries.shape(0)) {
-    throw std::invalid_argument("positions must have a row a query");
+  if (positions.shape(0) != queries.shape(0) && positions.shape(0) != 1) {
+    throw std::invalid_argument("positions must have a row a query, or one for all");
   }
   const auto is_weight = [](std::int32_t weight) { return weight >= 0 && weight <= kMaxWeight; };
   if (!std::all_of(weights.data(), weights.data() + weights.size(), is_weight)) {
     throw std::invalid_argument("weights must be from 0 to 2**20");
   }
   const auto n_items = static_cast<std::int64_t>(collection.n_items);
-  const auto is_item = [&](std::int64_t position) { return position >= 0 && position < n_items; };
+  const auto is_item = [&](std::int64_t position) { return position >= -1 && position < n_items; };
   if (!std::all_of(positions.data(), positions.data() + positions.size(), is_item)) {
-    throw std::invalid_argument("positions must be those of items");
+    throw std::invalid_argument("positions must be those of items, or -1");
   }
 }
 
-std::tuple<Rows2<std::int32_t>, Rows2<std::int64_t>> bind_asymmetric(
+std::tuple<Rows2<std::int32_t>, Rows2<std::int64_t>, Rows2<std::int32_t>> bind_asymmetric(
     const Codes& codes, const std::optional<Offsets>& offsets, const Codes& queries,
     const Array<std::int32_t, 2>& weights, const Array<std::int64_t, 2>& positions) {
-  const Collection collection = collection_of(codes, codes.shape(1), offsets, std::nullopt);
-  check_queries(queries, codes.shape(1));
+  const Collection collection = collection_of(codes, queries.shape(1), offsets, std::nullopt);
+  const std::size_t n_queries = queries.shape(0), k = positions.shape(1);
   WeightedSums found;
   {
     nb::gil_scoped_release release;
     check_asymmetric(collection, queries, weights, positions);
-    found = asymmetric(collection, queries.data(), weights.data(), queries.shape(0), positions.data(),
-                       positions.shape(1));
+    const std::size_t items_stride = positions.shape(0) == n_queries ? k : 0;
+    found = asymmetric(collection, queries.data(), weights.data(), n_queries, positions.data(), items_stride, k);
   }
-  return {to_numpy(std::move(found.sums), queries.shape(0), positions.shape(1)),
-          to_numpy(std::move(found.members), queries.shape(0), positions.shape(1))};
+  return {to_numpy(std::move(found.sums), n_queries, k), to_numpy(std::move(found.members), n_queries, k),
+          to_numpy(std::move(found.distances), n_queries, k)};
 }
 
 }  // namespace

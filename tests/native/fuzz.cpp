@@ -335,23 +335,31 @@ void check_asymmetric(Random& random) {
   Buffer<std::int32_t> weights(random, n_queries * collection.n_bytes * 8);
   const std::size_t most = random.one_of<std::size_t>({1, 100, kMaxWeight});
   for (std::int32_t& weight : weights) weight = static_cast<std::int32_t>(random.between(most == 1 ? 0 : 1, most));
-  Buffer<std::int64_t> items(random, n_queries * k);
-  for (std::int64_t& item : items) item = static_cast<std::int64_t>(random.below(collection.n_items));
+  const bool shared = random.chance(0.3);
+  Buffer<std::int64_t> items(random, (shared ? 1 : n_queries) * k);
+  for (std::int64_t& item : items) item = static_cast<std::int64_t>(random.below(collection.n_items + 1)) - 1;
   const bool sound = !made.offsets || random.chance(0.6);
   if (!sound) damage(random, *made.offsets, collection.n_codes);
-  const WeightedSums found = asymmetric(collection, made.queries.data(), weights.data(), n_queries, items.data(), k);
-  require(found.sums.size() == n_queries * k && found.members.size() == n_queries * k, "a sum for each item");
+  const WeightedSums found = asymmetric(collection, made.queries.data(), weights.data(), n_queries, items.data(),
+                                        shared ? 0 : k, k);
+  require(found.sums.size() == n_queries * k && found.members.size() == n_queries * k &&
+              found.distances.size() == n_queries * k,
+          "a sum for each item");
   for (std::size_t slot = 0; sound && slot < n_queries * k; ++slot) {
-    const auto item = static_cast<std::size_t>(items[slot]);
-    const std::size_t first = collection.first(item);
-    std::int32_t sum = std::numeric_limits<std::int32_t>::max();
+    const std::int64_t item = items[shared ? slot % k : slot];
+    const std::size_t first = item < 0 ? 0 : collection.first(static_cast<std::size_t>(item));
+    const std::size_t last = item < 0 ? 0 : collection.last(static_cast<std::size_t>(item));
+    std::int32_t sum = std::numeric_limits<std::int32_t>::max(), distance = sum;
     std::int64_t member = -1;
-    for (std::size_t i = first; i < collection.last(item); ++i) {
+    for (std::size_t i = first; i < last; ++i) {
       const std::int32_t of_code = naive::weighted_sum(made.query(slot / k), collection.code(i),
                                                        &weights[slot / k * collection.n_bytes * 8], collection.n_bytes);
-      if (of_code < sum) sum = of_code, member = static_cast<std::int64_t>(i - first);
+      if (of_code >= sum) continue;
+      sum = of_code, member = static_cast<std::int64_t>(i - first);
+      distance = naive::distance(made.query(slot / k), collection.code(i), collection.n_bytes);
     }
     require(found.sums[slot] == sum && found.members[slot] == member, "asymmetric sums");
+    require(found.distances[slot] == distance, "the distance of the code with the least sum");
   }
 }
 

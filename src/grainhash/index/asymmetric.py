@@ -22,6 +22,8 @@ from grainhash.index.answers import Neighbours
 from grainhash.index.segment import Segment
 from grainhash.types import Codes
 
+NONE = np.int32(np.iinfo(np.int32).max)
+
 STEPS = 2**20
 """The largest projection of a query becomes this number; 1024 of them fit into an int32."""
 
@@ -64,9 +66,7 @@ def reordered(
         positions = segment.find(found.ids.ravel()).reshape(found.ids.shape)
         here = positions >= 0
         if here.any():
-            of_segment = kernels.asymmetric(
-                segment.codes, segment.offsets, queries, weights, np.where(here, positions, 0)
-            )
+            of_segment = kernels.asymmetric(segment.codes, segment.offsets, queries, weights, positions)
             sums[here], members[here] = of_segment[0][here], of_segment[1][here]
     first = np.lexsort((found.ids, sums))[:, :k]
     sums = np.take_along_axis(sums, first, axis=1)
@@ -85,7 +85,7 @@ class AsymmetricQueries:
     """Queries and how sure they are of their bits, checked and in whole numbers once for many comparisons."""
 
     codes: Codes
-    """`(n_queries, n_bytes)`."""
+    """`(n_queries, n_bytes)`; of fewer bytes than the codes searched, to compare first bits alone."""
     weights: NDArray[np.int32]
     """`(n_queries, n_bits)`."""
     largest: NDArray[np.float64]
@@ -102,31 +102,50 @@ class AsymmetricQueries:
 
     def distances(self, codes: Codes) -> NDArray[np.float64]:
         """From every query to every one of some codes `(n, n_bytes)`: `(n_queries, n)`."""
-        rows = np.arange(len(codes))
-        all_of_them = np.ascontiguousarray(np.broadcast_to(rows, (len(self.codes), len(codes))))
-        sums, _ = kernels.asymmetric(codes, None, self.codes, self.weights, all_of_them)
-        distances: NDArray[np.float64] = sums / STEPS * self.largest
-        return distances
+        rows = np.arange(len(codes))[None]
+        sums, _, _ = kernels.asymmetric(codes, None, self.codes, self.weights, rows)
+        return self._reals(sums)
 
     def to_given(
         self, segments: Sequence[Segment], ids: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]:
-        """Distances and members of items, `(n_queries, n)` each, and which of the ids there are, `(n,)`."""
+    ) -> tuple[Nearest, NDArray[np.bool_]]:
+        """What of given items is nearest, and which of the ids there are, `(n,)`."""
         shape = len(self.codes), len(ids)
-        distances, members = np.full(shape, np.inf), np.full(shape, -1)
+        sums, members, bits = np.full(shape, NONE), np.full(shape, -1), np.full(shape, NONE)
         known = np.zeros(len(ids), np.bool_)
         for segment in segments:
             positions = segment.find(ids)
-            here = np.flatnonzero(positions >= 0)
-            if len(here):
-                asked = np.ascontiguousarray(np.broadcast_to(positions[here], (len(self.codes), len(here))))
-                sums, of_segment = kernels.asymmetric(
-                    segment.codes, segment.offsets, self.codes, self.weights, asked
-                )
-                distances[:, here] = np.where(of_segment >= 0, sums / STEPS * self.largest, np.inf)
-                members[:, here] = of_segment
-                known[here] = True
-        return distances, members, known
+            here = positions >= 0
+            if here.all():  # no other segment has any
+                known = here
+                sums, members, bits = self._in_segment(segment, positions)
+                break
+            if here.any():
+                known |= here
+                found = self._in_segment(segment, positions[here])
+                sums[:, here], members[:, here], bits[:, here] = found
+        return Nearest(np.where(members >= 0, self._reals(sums), np.inf), members, bits), known
+
+    def _in_segment(
+        self, segment: Segment, positions: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32]]:
+        return kernels.asymmetric(segment.codes, segment.offsets, self.codes, self.weights, positions[None])
+
+    def _reals(self, sums: NDArray[np.int32]) -> NDArray[np.float64]:
+        distances: NDArray[np.float64] = sums * (self.largest / STEPS)
+        return distances
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Nearest:
+    """The code of each of given items that is nearest to each query, `(n_queries, n)` each."""
+
+    distances: NDArray[np.float64]
+    """Asymmetric ones; infinite for an item without codes."""
+    members: NDArray[np.int64]
+    """Which code of the item it is; -1 where there is none."""
+    bits: NDArray[np.int32]
+    """How many of the compared bits differ there; the largest int32 where there is none."""
 
 
 def _weights(projections: NDArray[np.float64]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:

@@ -20,7 +20,7 @@ from grainhash.codes import check_codes, check_n_bits, hamming
 from grainhash.errors import CodesError
 from grainhash.index import checks, files
 from grainhash.index.answers import Neighbours, Ranges, all_of, nearest_of
-from grainhash.index.asymmetric import AsymmetricQueries, Reals, check_projections, reordered
+from grainhash.index.asymmetric import AsymmetricQueries, Nearest, Reals, check_projections, reordered
 from grainhash.index.checks import Ids
 from grainhash.index.reference import best_of_groups
 from grainhash.index.segment import Query, Segment
@@ -279,28 +279,23 @@ class Index:
             raise CodesError(f"no item has the id {ids[missing][0]}, or it was removed")
         return distances, members
 
-    def asymmetric_distances_to(
-        self, queries: AsymmetricQueries, ids: ArrayLike
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def asymmetric_distances_to(self, queries: AsymmetricQueries, ids: ArrayLike) -> Nearest:
         """Asymmetric distances from every query to given items, in the order of `ids`; see `search`.
 
         Args:
-            queries: of the codes' length.
+            queries: of the codes' length, or of fewer bits.
             ids: `(n,)`.
 
-        Returns:
-            Distances and members, `(n_queries, n)` each. An item without codes is infinitely far, and its
-            member is -1.
-
         Raises:
-            CodesError: queries of another length, or an id that is unknown or removed.
+            CodesError: queries longer than the codes, or an id that is unknown or removed.
         """
-        check_codes(queries.codes, n_bits=self.n_bits)
+        if check_codes(queries.codes).shape[1] * 8 > self.n_bits:
+            raise CodesError(f"queries have {queries.codes.shape[1] * 8} bits, the codes {self.n_bits}")
         ids = checks.id_array(ids)
-        distances, members, known = queries.to_given(self._segments, ids)
+        nearest, known = queries.to_given(self._segments, ids)
         if not known.all():
             raise CodesError(f"no item has the id {ids[~known][0]}, or it was removed")
-        return distances, members
+        return nearest
 
     def member_codes(self, ids: ArrayLike, members: ArrayLike) -> Codes:
         """One code of each of given items, `(n, n_bytes)`: that of its member, as `Neighbours` numbers them.

@@ -11,6 +11,7 @@ without offsets.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -122,34 +123,64 @@ def asymmetric(
     queries: Codes,
     weights: NDArray[np.int32],
     positions: NDArray[np.int64],
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32]]:
     """Sum the weights of the bits in which items differ from a query: the least over an item's codes.
 
     Args:
-        codes: `(n_codes, n_bytes)`.
+        codes: `(n_codes, width)`, of which the first `n_bytes` are compared.
         offsets: `(n_items + 1,)`, or `None`.
         queries: `(n_queries, n_bytes)`.
         weights: `(n_queries, n_bits)` from 0 to 2**20, so that a sum fits into an int32.
-        positions: `(n_queries, k)`, the items to compare with each query.
+        positions: `(n_queries, k)`, the items to compare with each query, or `(1, k)`, the same for all; -1
+            for no item.
 
     Returns:
-        Sums and members, `(n_queries, k)` each. An item without codes has the largest int32 and member -1.
+        Sums, members and the bits that differ there, `(n_queries, k)` each. Without an item, or where it has
+        no codes, sum and bits are the largest int32 and the member is -1.
 
     Raises:
         ValueError: shapes that do not fit, or a position that no item has.
     """
-    _check(codes, codes.shape[1], offsets, queries, None)
+    n_bytes = queries.shape[1]
+    _check(codes, n_bytes, offsets, queries, None)
     bounds = np.arange(len(codes) + 1) if offsets is None else offsets
-    if weights.shape != (len(queries), codes.shape[1] * 8) or len(positions) != len(queries):
-        raise ValueError("queries, weights and positions must have a row each for every query")
-    if positions.size and (positions.min() < 0 or positions.max() >= len(bounds) - 1):
-        raise ValueError("positions must be those of items")
-    sums, members = np.empty(positions.shape, np.int32), np.empty(positions.shape, np.int64)
-    for i, (query, weight) in enumerate(zip(queries, weights, strict=True)):
-        rows, groups = rows_of(bounds, positions[i])
-        of_codes = np.unpackbits(codes[rows] ^ query, axis=1) @ weight
-        sums[i], members[i] = best_of_groups(of_codes, groups)
-    return sums, members
+    if weights.shape != (len(queries), n_bytes * 8):
+        raise ValueError("weights must have a row a query and a column a bit")
+    if len(positions) not in (1, len(queries)):
+        raise ValueError("positions must have a row a query, or one for all")
+    if positions.size and (positions.min() < -1 or positions.max() >= len(bounds) - 1):
+        raise ValueError("positions must be those of items, or -1")
+    shape = len(queries), positions.shape[1]
+    none = np.iinfo(np.int32).max
+    sums, bits = np.full(shape, none, np.int32), np.full(shape, none, np.int32)
+    members = np.full(shape, -1, np.int64)
+    for i, items in enumerate(np.broadcast_to(positions, shape)):
+        there = items >= 0
+        rows, groups = rows_of(bounds, items[there])
+        differ = np.unpackbits(codes[rows, :n_bytes] ^ queries[i], axis=1)
+        sums[i, there], of_items = best_of_groups(differ @ weights[i], groups)
+        found = of_items >= 0
+        best = np.flatnonzero(there)[found]
+        members[i, there], bits[i, best] = of_items, differ.sum(axis=1)[(groups[:-1] + of_items)[found]]
+    return sums, members, bits
+
+
+def log_ndtr(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logarithm of the standard normal distribution function, the shares below some `(n,)` deviations.
+
+    Strictly growing, however unlikely they are; infinity, which is no deviation at all, stays infinity.
+    """
+    return np.array([_log_ndtr(z) for z in values.tolist()], np.float64)
+
+
+def _log_ndtr(z: float) -> float:
+    if z == math.inf:
+        return math.inf
+    if z > -30:
+        return math.log(0.5 * math.erfc(-z / math.sqrt(2)))
+    square = z * z  # the asymptotic series; its next term is below 1e-9 here
+    series = -1 / square + 3 / square**2 - 15 / square**3
+    return -square / 2 - math.log(-z) - math.log(2 * math.pi) / 2 + math.log1p(series)
 
 
 def multi_index_build(

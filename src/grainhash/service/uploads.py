@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -105,6 +106,6 @@ def keep(gallery: Path, sha256: str, data: bytes) -> tuple[Path, bool]:
     return path, True
 
 
-def is_kept(gallery: Path, path: Path) -> bool:
+def is_kept(gallery: Path, path: Path | str) -> bool:
     """Whether a file was made by `keep`: it goes with its picture; all others are not the server's."""
-    return path.is_relative_to(gallery / FOLDER)
+    return os.fspath(path).startswith(f"{gallery / FOLDER}{os.sep}")

@@ -210,9 +210,8 @@ class Verbs:
 
     def _name(self, uri: str, meta: Mapping[str, Any]) -> dict[str, Any]:
         """What a picture is called: as its file is, or as whoever sent it said."""
-        path = Path(uri)
-        sent_as = meta.get("name") if is_kept(self.gallery.path, path) else None
-        name = sent_as if isinstance(sent_as, str) else path.name
+        sent_as = meta.get("name") if is_kept(self.gallery.path, uri) else None
+        name = sent_as if isinstance(sent_as, str) else Path(uri).name
         return {"name": name, "uri": uri if self._settings.show_paths else None}
 
     def _content(self, id: int) -> bytes:
