@@ -19,6 +19,7 @@ one, .99 a hundredth. The idea is that of e-values in sequence search (Karlin, A
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log1p
 from typing import Self
@@ -62,7 +63,7 @@ class Chance:
         """From one query's distances `(n,)` to a sample of granules."""
         if len(distances) < LEAST:
             return cls.usual(n_bits)
-        median, low = _quantile(distances, 0.5), _quantile(distances, LOW)
+        low, median = _quantiles(distances, (LOW, 0.5))
         return cls(median, max((median - low) / _LOW_DEVIATIONS, n_bits / 1e6))
 
     @classmethod
@@ -110,9 +111,9 @@ def score_of(expected: float) -> float:
     return 1 / (1 + expected)
 
 
-def _quantile(values: NDArray[np.floating], share: float) -> float:
-    """As `numpy.quantile` has it, for one quantile of one row in a tenth of the time."""
-    at = share * (len(values) - 1)
-    low, high = int(at), min(int(at) + 1, len(values) - 1)
-    parted = np.partition(values, (low, high))
-    return float(parted[low] + (at - low) * (parted[high] - parted[low]))
+def _quantiles(values: NDArray[np.floating], shares: Sequence[float]) -> list[float]:
+    """As `numpy.quantile` has them, for one row in a tenth of the time."""
+    places = [share * (len(values) - 1) for share in shares]
+    parted = np.partition(values, [min(int(at) + more, len(values) - 1) for at in places for more in (0, 1)])
+    pairs = [(at - int(at), parted[int(at)], parted[min(int(at) + 1, len(values) - 1)]) for at in places]
+    return [float(low + share * (high - low)) for share, low, high in pairs]

@@ -174,8 +174,8 @@ def rank(
                 for index in kinds
             ]
             listed = np.concatenate([answer.ids.ravel() for answer in found])
-            nearest = np.unique(found[0].ids[:, :LEAST_DEPTH] if of_all is None else of_all)
-            ids = np.union1d(listed, nearest)
+            nearest = found[0].ids[:, :LEAST_DEPTH] if of_all is None else of_all
+            ids = np.unique(listed if of_all is None else np.concatenate([listed, of_all.ravel()]))
             stage.n = len(ids)
         how = "Hamming" if question.projections is None else "asymmetric"
         with watch("order", f"{n_parts} of the query with every granule, by {how} distance") as stage:
@@ -187,8 +187,9 @@ def rank(
             expected = chance.log_expected(values)
             of_kind, at = expected.min(axis=1), np.arange(len(ids))
             asked = expected.argmin(axis=1)[of_kind.argmin(axis=0), at]
-            n_alike = np.count_nonzero(of_kind[0, np.searchsorted(ids, nearest)] < 0)
-            weights = weights_of_kinds(int(n_alike))
+            is_near = np.zeros(len(ids), np.bool_)
+            is_near[np.searchsorted(ids, nearest.ravel())] = True
+            weights = weights_of_kinds(int(np.count_nonzero(is_near & (of_kind[0] < 0))))
             least = together(of_kind, weights)
             if of_all is not None:
                 least[~np.isin(ids, listed)] = np.inf

@@ -241,6 +241,10 @@ class Store:
         blobs = self._in_chunks("SELECT id, boxes FROM codes WHERE id IN ({})", list(number))
         return {id: Box(*_rows_of_boxes(blob)[number[id]].astype(np.float64).tolist()) for id, blob in blobs}
 
+    def box(self, id: int, region: int) -> Box:
+        """The box of one region of a picture."""
+        return self.boxes_of([(id, region)])[id]
+
     def boxes(self, ids: Sequence[int]) -> list[NDArray[np.float32]]:
         """The boxes of all regions of pictures, `(n_regions, 4)` each; none for a picture that is gone."""
         blobs = dict(self._in_chunks("SELECT id, boxes FROM codes WHERE id IN ({})", ids))

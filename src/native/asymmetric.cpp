@@ -1,5 +1,6 @@
 #include "asymmetric.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "kernels/kernels.h"
@@ -43,6 +44,37 @@ class NibbleSums {
   std::vector<std::int32_t> sums_;
 };
 
+// The sums of one query after another, the fastest way on this processor.
+class Sums {
+ public:
+  explicit Sums(std::size_t n_bytes)
+      : n_bytes_(n_bytes), weighted_(kernels().weighted), nibbles_(weighted_ ? 0 : n_bytes),
+        weights_(weighted_ ? (n_bytes + 3) / 4 * 32 : 0) {}
+
+  void set(const std::uint8_t* query, const std::int32_t* weights) {
+    query_ = query;
+    if (weighted_) {
+      std::copy(weights, weights + n_bytes_ * 8, weights_.begin());
+    } else {
+      nibbles_.set(query, weights);
+    }
+  }
+
+  void of(const Rows& rows, std::int32_t* out) const {
+    if (weighted_) return weighted_(query_, weights_.data(), rows, out);
+    for (std::size_t i = 0; i < rows.n; ++i) out[i] = nibbles_.of(rows.codes + i * rows.stride);
+  }
+
+ private:
+  std::size_t n_bytes_;
+  decltype(Kernels::weighted) weighted_;
+  NibbleSums nibbles_;
+  std::vector<std::int32_t> weights_;
+  const std::uint8_t* query_ = nullptr;
+};
+
+constexpr std::size_t kTogether = 64;  // codes of an item
+
 }  // namespace
 
 WeightedSums asymmetric(const Collection& collection, const std::uint8_t* queries,
@@ -53,23 +85,40 @@ WeightedSums asymmetric(const Collection& collection, const std::uint8_t* querie
   found.sums.assign(n_queries * k, kNone);
   found.members.assign(n_queries * k, -1);
   found.distances.assign(n_queries * k, kNone);
-  NibbleSums nibbles(collection.n_bytes);
+  Sums sums(collection.n_bytes);
   for (std::size_t q = 0; q < n_queries; ++q) {
     const std::uint8_t* query = queries + q * collection.n_bytes;
-    nibbles.set(query, weights + q * collection.n_bytes * 8);
-    for (std::size_t i = 0, slot = q * k; i < k; ++i, ++slot) {
-      if (items[q * items_stride + i] < 0) continue;
-      const auto item = static_cast<std::size_t>(items[q * items_stride + i]);
-      const std::size_t first = collection.first(item);
-      for (std::size_t position = first; position < collection.last(item); ++position) {
-        const std::int32_t sum = nibbles.of(collection.code(position));
-        if (found.members[slot] >= 0 && sum >= found.sums[slot]) continue;
-        found.sums[slot] = sum;
-        found.members[slot] = static_cast<std::int64_t>(position - first);
+    sums.set(query, weights + q * collection.n_bytes * 8);
+    const std::int64_t* asked = items + q * items_stride;
+    for (std::size_t i = 0; i < k;) {
+      const std::size_t slot = q * k + i, first = asked[i] < 0 ? 0 : collection.first(static_cast<std::size_t>(asked[i]));
+      if (asked[i] < 0) {
+        ++i;
+      } else if (!collection.offsets) {  // a run of items of one code each
+        std::size_t n = 1;
+        while (i + n < k && asked[i + n] == asked[i] + static_cast<std::int64_t>(n)) ++n;
+        const Rows rows{collection.code(first), n, collection.stride, collection.n_bytes};
+        sums.of(rows, &found.sums[slot]);
+        kernels().distances(query, rows, &found.distances[slot]);
+        std::fill_n(found.members.begin() + static_cast<std::ptrdiff_t>(slot), n, 0);
+        i += n;
+      } else {
+        const std::size_t last = collection.last(static_cast<std::size_t>(asked[i]));
+        std::int32_t some[kTogether];
+        for (std::size_t begin = first; begin < last; begin += kTogether) {
+          const std::size_t n = std::min(kTogether, last - begin);
+          sums.of({collection.code(begin), n, collection.stride, collection.n_bytes}, some);
+          const std::size_t best = static_cast<std::size_t>(std::min_element(some, some + n) - some);
+          if (found.members[slot] >= 0 && some[best] >= found.sums[slot]) continue;
+          found.sums[slot] = some[best];
+          found.members[slot] = static_cast<std::int64_t>(begin + best - first);
+        }
+        if (first < last) {
+          const std::uint8_t* best = collection.code(first + static_cast<std::size_t>(found.members[slot]));
+          kernels().distances(query, {best, 1, collection.stride, collection.n_bytes}, &found.distances[slot]);
+        }
+        ++i;
       }
-      if (found.members[slot] < 0) continue;
-      const std::uint8_t* best = collection.code(first + static_cast<std::size_t>(found.members[slot]));
-      found.distances[slot] = kernels().least(query, {best, 1, collection.stride, collection.n_bytes});
     }
   }
   return found;

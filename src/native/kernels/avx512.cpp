@@ -131,8 +131,8 @@ std::int32_t least(const std::uint8_t* query, const Rows& rows) {
 
 const Kernels* avx512_kernels() {
   static constexpr BatchKernel sliced = sliced_kernel(12);
-  static constexpr Kernels kernels{"avx512", least, distances, distances_at, nearest, near_tags,
-                                   [](std::size_t) -> const BatchKernel& { return sliced; }};
+  static const Kernels kernels{"avx512", least, distances, distances_at, nearest, near_tags, avx2_kernels()->weighted,
+                               [](std::size_t) -> const BatchKernel& { return sliced; }};
   return &kernels;
 }
 

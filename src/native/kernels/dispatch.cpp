@@ -26,14 +26,16 @@ bool runs_avx2() {
 
 std::vector<const Kernels*> runnable() {
   std::vector<const Kernels*> found;
-  const auto offer = [&](const Kernels* kernels, bool runs) {
-    if (kernels && runs) found.push_back(kernels);
+  // Nothing of a file that is compiled for an instruction set is called before it is known to run.
+  const auto offer = [&](bool runs, const Kernels* (*variant)()) {
+    if (!runs) return;
+    if (const Kernels* kernels = variant()) found.push_back(kernels);
   };
-  offer(amx_kernels(), runs_avx512() && runs_amx());
-  offer(avx512_kernels(), runs_avx512());
-  offer(avx2_kernels(), runs_avx2());
-  offer(neon_kernels(), true);
-  offer(portable_kernels(), true);
+  offer(runs_avx512() && runs_amx(), amx_kernels);
+  offer(runs_avx512(), avx512_kernels);
+  offer(runs_avx2(), avx2_kernels);
+  offer(true, neon_kernels);
+  offer(true, portable_kernels);
   return found;
 }
 

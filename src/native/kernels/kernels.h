@@ -67,6 +67,10 @@ struct Kernels {
   std::size_t (*near_tags)(const std::uint64_t* entries, std::size_t n, std::uint32_t tag, std::uint32_t most,
                            std::uint32_t* out);
 
+  // For each code the sum of `weights`, one a bit, zeros up to whole words of 32, over the bits that differ from
+  // `query`. Null where tables are faster.
+  void (*weighted)(const std::uint8_t* query, const std::int32_t* weights, const Rows& rows, std::int32_t* out);
+
   // The fastest for codes of that width.
   const BatchKernel& (*batch)(std::size_t n_bytes);
 };

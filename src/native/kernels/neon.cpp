@@ -41,7 +41,7 @@ namespace grainhash {
 
 const Kernels* neon_kernels() {
   static constexpr BatchKernel sliced = sliced_kernel(16);
-  static constexpr Kernels kernels{"neon", least_row, distances, distances_at, nearest, near_tags,
+  static constexpr Kernels kernels{"neon", least_row, distances, distances_at, nearest, near_tags, nullptr,
                                    [](std::size_t) -> const BatchKernel& { return sliced; }};
   return &kernels;
 }

@@ -42,7 +42,7 @@ namespace grainhash {
 
 const Kernels* portable_kernels() {
   static constexpr BatchKernel sliced = sliced_kernel(16);
-  static constexpr Kernels kernels{"portable", least_row, distances, distances_at, nearest, near_tags,
+  static constexpr Kernels kernels{"portable", least_row, distances, distances_at, nearest, near_tags, nullptr,
                                    [](std::size_t) -> const BatchKernel& { return sliced; }};
   return &kernels;
 }
