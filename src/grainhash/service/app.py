@@ -20,7 +20,7 @@ from grainhash.errors import GrainhashError
 from grainhash.gallery import Gallery
 from grainhash.images import Limits, media_type
 from grainhash.metadata import check_metadata
-from grainhash.service import models, page, problems
+from grainhash.service import models, page, parameters, problems
 from grainhash.service.guard import Guard, Tokens
 from grainhash.service.metrics import Counting, Metrics
 from grainhash.service.models import HowQuery, LabellingQuery, StoringQuery, WhatQuery
@@ -183,9 +183,15 @@ def _reading(
             "max_k": models.MAX_K,
         }
 
-    @router.post("/search", response_model=models.Answer, responses=_OF_BODY, openapi_extra=_BODY)
-    async def search(request: Request, how: HowQuery) -> Response:
+    @router.post(
+        "/search",
+        response_model=models.Answer,
+        responses=_OF_BODY,
+        openapi_extra={"parameters": parameters.described(models.How), **_BODY},
+    )
+    async def search(request: Request) -> Response:
         """Find the pictures most like the one in the body, or like a part of it."""
+        how = parameters.read(models.How, request)
         how.box  # noqa: B018  (a box that is none is refused before the picture is read)
         async with sent(request) as data:
             return _answer(await verbs.search(data, how))

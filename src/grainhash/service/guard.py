@@ -7,7 +7,7 @@ from collections import OrderedDict
 from time import monotonic
 
 from fastapi import Request
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grainhash.service.problems import Problem, response
@@ -24,6 +24,8 @@ SAFE_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 """On every answer: a browser runs nothing of it and guesses nothing about it."""
+
+_SAFE = [(name.lower().encode(), value.encode()) for name, value in SAFE_HEADERS.items()]
 
 BURST = 4
 """Seconds' worth of requests that a client may make at once."""
@@ -46,9 +48,8 @@ class Guard:
 
         async def safely(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in SAFE_HEADERS.items():
-                    headers.setdefault(name, value)
+                sent = {name for name, _ in message["headers"]}
+                message["headers"] += [header for header in _SAFE if header[0] not in sent]
             await send(message)
 
         problem = self._problem(scope)

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from fastapi import Request
@@ -108,4 +109,9 @@ def keep(gallery: Path, sha256: str, data: bytes) -> tuple[Path, bool]:
 
 def is_kept(gallery: Path, path: Path | str) -> bool:
     """Whether a file was made by `keep`: it goes with its picture; all others are not the server's."""
-    return os.fspath(path).startswith(f"{gallery / FOLDER}{os.sep}")
+    return os.fspath(path).startswith(_folder_of(gallery))
+
+
+@cache
+def _folder_of(gallery: Path) -> str:
+    return f"{gallery / FOLDER}{os.sep}"
