@@ -46,7 +46,7 @@ class ServiceSettings:
     rate: float = 200.0
     """Requests a second that one client may make in the long run, four times as many at once; 0 for any."""
     workers: int | None = None
-    """Cores to encode on; all of this process by default."""
+    """Threads that decode, look and rank; one more than this process has cores by default."""
 
     def __post_init__(self) -> None:
         for name, token in (("token", self.token), ("read token", self.read_token)):

@@ -1,4 +1,4 @@
-"""The cores of a service: a bounded queue, a thread a core, and waiting queries seen by the network together.
+"""The cores of a service: a bounded queue, a few threads, and waiting queries seen by the network together.
 
 All work that takes time goes through here, so that no more runs at once than there are cores, and no more
 waits than there is room for.
@@ -60,12 +60,12 @@ class _Job:
 
 @dataclass(eq=False)
 class Workers:
-    """A thread a core, fed by one bounded queue.
+    """Threads, fed by one bounded queue.
 
     Args:
         gallery: whose encoder looks at queries.
         capacity: jobs that wait, at most.
-        n: threads; one a core by default.
+        n: threads; by default one more than cores, as one often waits for the network or the interpreter.
         seen: told how many queries the network saw together.
     """
 
@@ -84,7 +84,7 @@ class Workers:
         self._limits.__enter__()
         self._threads = [
             threading.Thread(target=self._work, name=f"grainhash-{number}", daemon=True)
-            for number in range(self.n or usable_cores())
+            for number in range(self.n or usable_cores() + 1)
         ]
         for thread in self._threads:
             thread.start()
