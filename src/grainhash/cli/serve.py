@@ -43,7 +43,9 @@ def serve(
     max_pixels: Annotated[int, typer.Option(min=1, help="Megapixels of a picture in memory.")] = 64,
     queue: Annotated[int, typer.Option(min=1, help="Requests that wait; more are told to come again.")] = 64,
     rate: Annotated[float, typer.Option(min=0, help="Requests a second of one client; 0 for any.")] = 200,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads; by default one more than cores.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads; one more than cores by default.")
+    ] = None,
     runtime: RuntimeOption = Runtime.auto,
 ) -> None:
     """Answer searches over HTTP, as JSON.
