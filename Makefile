@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-NATIVE := CMakeLists.txt $(wildcard src/native/*)
+NATIVE := CMakeLists.txt $(wildcard src/native/* src/native/*/*)
 
 # The versions everything is installed at, build tools included.
 export PIP_CONSTRAINT := $(CURDIR)/requirements.lock

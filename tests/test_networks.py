@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from grainhash.encoder.granules import WHOLE_ONLY, cut
 from grainhash.encoder.network import RUNTIMES, NetworkSpec, load_network
 from grainhash.errors import EncoderError, InputError
+from grainhash.explain import explain
+from grainhash.explain_report import html_page, png
+from grainhash.hashing.itq import ITQ
+from grainhash.types import WHOLE, Box
 
 torch = pytest.importorskip("torch", reason="torch is not installed: networks are not checked")
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: networks are not checked")
@@ -17,9 +25,10 @@ pytest.importorskip("onnxscript", reason="onnxscript is not installed: networks 
 
 from torch import nn  # noqa: E402
 
-from grainhash.networks.backbone import RANDOM, _tap, load_backbone  # noqa: E402
+from grainhash.networks.backbone import _FAMILIES, RANDOM, Backbone, _tap, load_backbone  # noqa: E402
 from grainhash.networks.compose import compose  # noqa: E402
 from grainhash.networks.efficientnet_lite import efficientnet_lite  # noqa: E402
+from grainhash.networks.encoders import export_encoder  # noqa: E402
 from grainhash.networks.export import export_onnx  # noqa: E402
 from grainhash.networks.quantise import _gptq, likeness, quantise  # noqa: E402
 
@@ -229,6 +238,106 @@ def test_tokens_are_laid_out_as_a_map_and_the_class_token_is_pooled(photographs,
     graph = load_network(tmp_path / "tokens.onnx", spec=SPEC, outputs=("pooled", "map")).run(pixels)
     np.testing.assert_allclose(graph["pooled"], seen.pooled, atol=1e-4)
     np.testing.assert_allclose(graph["map"], seen.map, atol=1e-4)
+
+
+class Attending(Tokens):
+    """Two layers in which tokens attend to each other, by PyTorch's attention or by one written as timm's."""
+
+    def __init__(self, attention):
+        super().__init__()
+        self.layers = nn.ModuleList([attention(), attention()])
+
+    def forward(self, x):
+        patches = self.patches(x).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.token.expand(x.shape[0], -1, -1), patches], dim=1)
+        for layer in self.layers:
+            tokens = tokens + layer(tokens)
+        return self.heads(self.norm(tokens)[:, 0])
+
+
+class Torchs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.MultiheadAttention(24, 3, batch_first=True)
+
+    def forward(self, x):
+        return self.inner(x, x, x, need_weights=False)[0]
+
+    def weights(self, x):
+        return self.inner(x, x, x, average_attn_weights=False)[1]
+
+
+class Timms(nn.Module):
+    """Fused or not by an attribute of timm's name, with dropout between weights and values."""
+
+    def __init__(self):
+        super().__init__()
+        self.fused_attn = True
+        self.qkv = nn.Linear(24, 72)
+        self.attn_drop = nn.Dropout(0.0)
+
+    def parts(self, x):
+        return self.qkv(x).unflatten(2, (3, 3, 8)).permute(2, 0, 3, 1, 4)
+
+    def forward(self, x):
+        q, k, v = self.parts(x)
+        if self.fused_attn:
+            out = nn.functional.scaled_dot_product_attention(q, k, v)
+        else:
+            out = self.attn_drop(self.weights(x)) @ v
+        return out.transpose(1, 2).flatten(2)
+
+    def weights(self, x):
+        q, k, _ = self.parts(x)
+        return (q @ k.transpose(-2, -1) / 8**0.5).softmax(dim=-1)
+
+
+@pytest.mark.parametrize("attention", [Torchs, Timms])
+def test_what_a_transformer_attends_to_is_what_its_class_token_does(attention, photographs, tmp_path):
+    model = Attending(attention).eval()
+    backbone = _tap("attending", SPEC, model, RANDOM).eval()
+    pixels = squares(photographs, 32, 5)
+    inputs = []
+    with model.layers[1].register_forward_pre_hook(lambda module, given: inputs.append(given[0])):
+        seen = features(backbone, pixels, SPEC)
+    with torch.no_grad():
+        wanted = model.layers[1].weights(inputs[0])[:, :, 0, 1:].unflatten(2, (4, 4))
+    torch.testing.assert_close(seen.attention, wanted)
+    assert seen.attention.shape == (5, 3, 4, 4)
+    assert (seen.attention.sum(dim=(2, 3)) < 1).all(), "the rest is what it attends to of itself"
+    if attention is Timms:
+        assert all(layer.fused_attn for layer in model.layers), "as it was"
+    assert backbone.train()(torch.rand(1, 3, 32, 32)).attention is None
+    export_onnx(backbone, SPEC, tmp_path / "attending.onnx")
+    path, also = tmp_path / "attending.onnx", ("attention", "no")
+    found = load_network(path, spec=SPEC, outputs=("pooled",), also=also).run(pixels)
+    assert list(found) == ["pooled", "attention"]
+    np.testing.assert_allclose(found["attention"], seen.attention, atol=1e-4)
+
+
+def test_a_network_without_attention_has_none():
+    assert _tap("tokens", SPEC, Tokens(), RANDOM).eval()(torch.rand(1, 3, 32, 32)).attention is None
+
+
+def test_an_explanation_shows_what_a_transformer_attended_to(photographs, tmp_path, monkeypatch):
+    made = partial(_tap, spec=SPEC, model=Attending(Torchs), weights=RANDOM)
+    monkeypatch.setitem(_FAMILIES, "mine", lambda name, member, weights: made(name))
+    files = sorted(photographs.rglob("*.*"))
+    encoder = export_encoder("mine:vit", tmp_path / "e", pictures=files, method=ITQ(8), granules=WHOLE_ONLY)
+    query, hit = (encoder.decode(path).rgb for path in files[:2])
+    part = Box(0.2, 0.1, 0.9, 0.8)
+    found = explain(encoder, query, hit, hit_box=part)
+    assert found.method == "occlusion", "a class token is no mean of a map"
+    pixels = np.concatenate([cut(query, [WHOLE], 32), cut(hit, [part], 32)])
+    wanted = features(Backbone("", SPEC, 24, made("").body), pixels, SPEC).attention.mean(dim=1)
+    for side, attended in zip((found.query, found.hit), wanted, strict=True):
+        np.testing.assert_allclose(side.attention, attended, atol=1e-4)
+    without = replace(found, query=replace(found.query, attention=None))
+    pages = [html_page(each) for each in (found, without)]
+    assert ["What the network attended to" in page for page in pages] == [True, False]
+    assert all("What the network saw" in page for page in pages)
+    heights = [Image.open(io.BytesIO(png(each))).height for each in (found, without)]
+    assert heights[0] > heights[1] + 100
 
 
 class Stages(nn.Module):

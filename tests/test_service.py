@@ -611,6 +611,30 @@ def test_every_operation_of_the_schema_shows_an_example_of_what_it_takes_and_giv
             getattr(service_models, name).model_validate(example)
 
 
+def test_the_parameters_of_a_search_are_described_and_read_as_by_fastapi(server):
+    """Those of a search by upload are read in another way than those of a search by id."""
+    paths = server.client.get("/api/v1/openapi.json").json()["paths"]
+    by_upload = paths["/api/v1/search"]["post"]["parameters"]
+    by_id = paths["/api/v1/pictures/{id}/similar"]["get"]["parameters"]
+    assert by_upload == [each for each in by_id if each["name"] != "id"]
+    for wrong in (
+        "k=0",
+        "k=many",
+        "k=1&k=x",
+        "bits=12",
+        "granularity=pixel",
+        "min_score=nan",
+        "parts=",
+        "order=",
+    ):
+        asked = [
+            server.client.post(f"/api/v1/search?{wrong}", content=b"x"),
+            server.client.get(f"/api/v1/pictures/1/similar?{wrong}"),
+        ]
+        assert [each.status_code for each in asked] == [422, 422], wrong
+        assert asked[0].json()["detail"] == asked[1].json()["detail"]
+
+
 def test_a_client_that_asks_too_much_is_told_when_to_come_again(indexed):
     with serving(indexed, "--rate", "1") as server:
         answers = [server.client.get("/healthz") for _ in range(20)]

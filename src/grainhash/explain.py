@@ -56,6 +56,9 @@ class Side:
     """The share of each cell in the agreement; below 0 where it speaks against the match."""
     activations: Heat | None
     """How much the network saw in each cell, the length of its features; `None` where it gives no map."""
+    attention: Heat | None = None
+    """What of the picture a transformer attended to in its last layer, the mean of its heads, in cells of its
+    own; `None` for other networks."""
 
     def core(self, share: float = 0.5) -> tuple[float, Box] | None:
         """The fewest cells that `share` of all that agrees is in.
@@ -138,7 +141,7 @@ def explain(
     pixels = np.concatenate([cut(rgb, [box], encoder.config.network.input_size) for rgb, box in pictures])
     features = encoder.features(pixels)
     projections = encoder.hash_function.project(features)[:, :bits]
-    maps = encoder.feature_map(pixels)
+    maps, attention = encoder.inside(pixels)
     pieces = None if maps is None else _pieces(encoder, features, maps)
     others = projections[::-1]
     if maps is not None and pieces is not None:
@@ -149,9 +152,12 @@ def explain(
     else:
         heats = [_occlusion(encoder, own, other) for own, other in zip(pixels, others, strict=True)]
     seen = [None, None] if maps is None else np.linalg.norm(maps.astype(np.float64), axis=1)
+    attended = [None, None] if attention is None else attention.astype(np.float64).mean(axis=1)
     of_query, of_hit = (
-        Side(rgb, box, own, heat, energy)
-        for (rgb, box), own, heat, energy in zip(pictures, projections, heats, seen, strict=True)
+        Side(rgb, box, own, heat, energy, place)
+        for (rgb, box), own, heat, energy, place in zip(
+            pictures, projections, heats, seen, attended, strict=True
+        )
     )
     return Explanation(of_query, of_hit, "occlusion" if pieces is None else "exact")
 

@@ -2,14 +2,16 @@
 
 All of them show two pictures side by side: the query and the hit. Over the part of each that was compared
 lies a heat map, dark where a place counts for nothing, bright where it speaks for the match, blue where it
-speaks against it. Below are the network's own activations there, and the bits of the two codes.
+speaks against it. Below are the network's own activations there, what a transformer attended to, and the bits
+of the two codes.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
@@ -17,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from grainhash.explain import Explanation, Side
+from grainhash.explain import Explanation, Heat, Side
 from grainhash.images import Rgb
 from grainhash.report import points_to_json, printable, template
 from grainhash.types import WHOLE, Box
@@ -136,16 +138,17 @@ def png(explanation: Explanation, *, names: tuple[str, str] = ("query", "hit")) 
         names: of the query and of the hit; of a path, the last part is shown.
     """
     shown = [_shown(name) for name in names]
-    maps = _map_pair(explanation)
+    views = [
+        _captioned(
+            _view_pair(explanation, view), [f"what the network {view.verb} in the query", "and in the hit"]
+        )
+        for view in _views(explanation)
+    ]
     rows = [
         _facts(f"Why {shown[1]} matches {shown[0]}", lines(explanation)),
         _captioned(_heat_pair(explanation), shown),
         _scale(),
-        *(
-            []
-            if maps is None
-            else [_captioned(maps, ["what the network saw in the query", "and in the hit"])]
-        ),
+        *views,
         _bits(explanation),
     ]
     canvas = Image.new("RGB", (PAIR + 2 * MARGIN, MARGIN + sum(row.height + MARGIN for row in rows)), PAPER)
@@ -179,16 +182,47 @@ def _heat_pair(explanation: Explanation) -> Image.Image:
     return pair
 
 
-def _map_pair(explanation: Explanation) -> Image.Image | None:
-    """The parts that were compared with what the network saw in them; `None` where it gives no map."""
+@dataclass(frozen=True, slots=True)
+class _View:
+    """Something that the network tells of each cell of a picture."""
+
+    verb: str
+    what: str
+    of: Callable[[Side], Heat | None]
+
+
+VIEWS = (
+    _View(
+        "saw",
+        "The strength of all its features in each cell of its map of the part that was compared: yellow "
+        "much, violet little.",
+        lambda side: side.activations,
+    ),
+    _View(
+        "attended to",
+        "How much its last layer took from each cell of the part that was compared, the mean of its heads: "
+        "yellow much, violet little.",
+        lambda side: side.attention,
+    ),
+)
+
+
+def _views(explanation: Explanation) -> list[_View]:
+    """Those that there are of both pictures."""
+    sides = explanation.query, explanation.hit
+    return [view for view in VIEWS if all(view.of(side) is not None for side in sides)]
+
+
+def _view_pair(explanation: Explanation, view: _View) -> Image.Image:
+    """The parts that were compared with what the network tells of them."""
     pictures = []
     for side in (explanation.query, explanation.hit):
-        if side.activations is None:
-            return None
+        seen = view.of(side)
+        assert seen is not None  # or it would be no view
         left, top, right, bottom = _edges(side.box, *side.rgb.shape[1::-1])
         picture = _enlarged(side.rgb[top:bottom, left:right])
-        low, high = side.activations.min(), side.activations.max()
-        levels = (side.activations - low) / max(high - low, np.finfo(np.float64).tiny)
+        low, high = seen.min(), seen.max()
+        levels = (seen - low) / max(high - low, np.finfo(np.float64).tiny)
         cells = np.asarray(_resized(levels, picture.size, Image.Resampling.NEAREST))
         pictures.append(_covered(picture, _coloured(cells, ENERGY)))
     return _beside(pictures)[0]
@@ -330,14 +364,13 @@ def html_page(explanation: Explanation, *, names: tuple[str, str] = ("query", "h
         explanation: what to show.
         names: of the query and of the hit.
     """
-    maps = _map_pair(explanation)
     return template("explain_report.html.jinja").render(
         names=[printable(name) for name in names],
         short=[printable(PurePath(name).name or name) for name in names],
         explanation=explanation,
         facts=lines(explanation),
         heat=_data_uri(_heat_pair(explanation)),
-        maps=maps and _data_uri(maps),
+        views=[(view, _data_uri(_view_pair(explanation, view))) for view in _views(explanation)],
         agree=explanation.agree.tolist(),
         colours=HEAT,
         width=PAIR,

@@ -36,6 +36,9 @@ from grainhash.types import WHOLE, Box, Codes, PictureCodes, PointKind, Points
 FORMAT_VERSION = 1
 DEFAULT_FOLDER = Path(__file__).parent / "default"
 
+ATTENTION = "attention"
+"""The output of a transformer's graph that says what of the picture it attends to."""
+
 POINT_TILE = 0.6
 """Local points are found on the map of the whole, and on those of 2 x 2 tiles of this side."""
 
@@ -199,12 +202,19 @@ class Encoder:
             outputs, maps if self.granules.proposals or not set(maps) & set(outputs) else ()
         )
 
-    def _load_network(self, outputs: Sequence[str], one_of: Sequence[str]) -> Network:
+    def _load_network(
+        self, outputs: Sequence[str], one_of: Sequence[str], also: Sequence[str] = ()
+    ) -> Network:
         path = self.folder / "network.onnx"
         if _sha256(path) != self.config.network_sha256:
             raise EncoderError(f"{path}: not the network that encoder.json was written for")
         return load_network(
-            path, spec=self.config.network, outputs=outputs, one_of=one_of, runtime=self.runtime
+            path,
+            spec=self.config.network,
+            outputs=outputs,
+            one_of=one_of,
+            also=also,
+            runtime=self.runtime,
         )
 
     @cached_property
@@ -277,20 +287,33 @@ class Encoder:
         Returns:
             `(n, channels, rows, columns)`; `None` where the network gives no map, or the features need none.
         """
-        network = self._mapping_network
+        return self.inside(pixels)[0]
+
+    def inside(
+        self, pixels: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+        """What is behind the features of `uint8 (n, size, size, 3)` granules, to show it.
+
+        Returns:
+            The map that `feature_map` has, and what of the picture a transformer's last layer attends to,
+            `(n, heads, rows, columns)`; `None` where the network gives no such thing.
+        """
+        network = self._showing_network
         if network is None:
-            return None
+            return None, None
         outputs = network.run(pixels)
-        return next((seen for seen in outputs.values() if seen.ndim == 4), None)
+        attention = next((name for name in outputs if name.rpartition(".")[2] == ATTENTION), "")
+        maps = (seen for name, seen in outputs.items() if seen.ndim == 4 and name != attention)
+        return next(maps, None), outputs.get(attention)
 
     @cached_property
-    def _mapping_network(self) -> Network | None:
-        """The network as `feature_map` needs it, so that no other look at a picture computes a map more."""
+    def _showing_network(self) -> Network | None:
+        """The network as `inside` needs it, so that no other look at a picture computes as much."""
         part = next((part for part in self._parts if part.output is not None), None)
         if part is None or part.output is None:
             return None
         one_of = () if part.pooling else reversed(_map_names([part.output]))
-        return self._load_network([part.output], list(one_of))
+        return self._load_network([part.output], list(one_of), [_beside(part.output, ATTENTION)])
 
     def _features(self, pixels: NDArray[np.uint8], outputs: Outputs) -> NDArray[np.float32]:
         rows = [part.rows(pixels, outputs) for part in self._parts]
@@ -554,8 +577,14 @@ class Encoder:
 
 def _map_names(outputs: Iterable[str]) -> list[str]:
     """Feature maps that proposals are read from, the finer one first, of the network that gives `outputs`."""
-    network = next((name.rpartition(".")[0] for name in outputs), "")
-    return [f"{network}.{name}" if network else name for name in ("mid", "map")]
+    first = next(iter(outputs), "")
+    return [_beside(first, name) for name in ("mid", "map")]
+
+
+def _beside(output: str, name: str) -> str:
+    """Another output of the same network, which is one of several where it has a name before a dot."""
+    network = output.rpartition(".")[0]
+    return f"{network}.{name}" if network else name
 
 
 def _inside(rgb: NDArray[np.uint8], region: Box) -> NDArray[np.uint8]:

@@ -135,6 +135,7 @@ class OpenVinoNetwork(Network):
         outputs: Sequence[str],
         *,
         one_of: Sequence[str],
+        also: Sequence[str],
         threads: int,
         mode: Mode,
     ) -> None:
@@ -147,7 +148,7 @@ class OpenVinoNetwork(Network):
         shapes = [[_length(axis) for axis in port.get_partial_shape()] for port in whole.inputs]
         has = [name for port in whole.outputs for name in port.get_names()]
         _check_graph(path, spec, outputs, shapes=shapes, has=has)
-        super().__init__(spec, _with_one_of(outputs, one_of, has))
+        super().__init__(spec, _with_others(outputs, one_of, also, has))
         pruned = ov.Model([whole.output(name) for name in self.outputs], whole.get_parameters())
         steps = ov.preprocess.PrePostProcessor(pruned)
         pixels = steps.input()
@@ -202,6 +203,7 @@ class OrtNetwork(Network):
         outputs: Sequence[str],
         *,
         one_of: Sequence[str],
+        also: Sequence[str],
         threads: int,
         mode: Mode,
     ) -> None:
@@ -222,7 +224,7 @@ class OrtNetwork(Network):
         shapes = [[axis if isinstance(axis, int) else None for axis in port.shape] for port in inputs]
         has = [port.name for port in self._session.get_outputs()]
         _check_graph(path, spec, outputs, shapes=shapes, has=has)
-        super().__init__(spec, _with_one_of(outputs, one_of, has))
+        super().__init__(spec, _with_others(outputs, one_of, also, has))
         self._input = inputs[0].name
 
     def _infer(self, pixels: Pixels) -> Features:
@@ -244,6 +246,7 @@ def load_network(
     spec: NetworkSpec,
     outputs: Sequence[str] = ("pooled",),
     one_of: Sequence[str] = (),
+    also: Sequence[str] = (),
     runtime: str = "auto",
     threads: int | None = None,
     mode: Mode = "throughput",
@@ -255,6 +258,7 @@ def load_network(
         spec: how the graph wants its pictures.
         outputs: the graph's outputs to compute; others cost nothing.
         one_of: further outputs of which the first that the graph has is computed too, if it has any.
+        also: further outputs that are computed where the graph has them.
         runtime: a name in `RUNTIMES`, or `auto`.
         threads: cores to use; by default all that this process may use.
         mode: `throughput` for one call of `run` a core at a time, `latency` for one call on all cores.
@@ -276,7 +280,7 @@ def load_network(
     if not path.is_file():
         raise EncoderError(f"{path}: no such file; an encoder needs its network graph there")
     loader = RUNTIMES[_first_installed() if runtime == "auto" else runtime]
-    return loader(path, spec, outputs, one_of=one_of, threads=threads or usable_cores(), mode=mode)
+    return loader(path, spec, outputs, one_of=one_of, also=also, threads=threads or usable_cores(), mode=mode)
 
 
 def usable_cores() -> int:
@@ -316,9 +320,13 @@ def _length(axis: Any) -> int | None:
     return None if axis.is_dynamic else axis.get_length()
 
 
-def _with_one_of(outputs: Sequence[str], one_of: Sequence[str], has: Sequence[str]) -> list[str]:
-    """The outputs, and the first of `one_of` that the graph has."""
-    return list(dict.fromkeys([*outputs, *[name for name in one_of if name in has][:1]]))
+def _with_others(
+    outputs: Sequence[str], one_of: Sequence[str], also: Sequence[str], has: Sequence[str]
+) -> list[str]:
+    """The outputs, the first of `one_of` that the graph has, and those of `also` that it has."""
+    there = set(has)
+    first = [name for name in one_of if name in there][:1]
+    return list(dict.fromkeys([*outputs, *first, *(name for name in also if name in there)]))
 
 
 def _check_graph(

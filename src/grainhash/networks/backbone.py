@@ -47,6 +47,9 @@ class Features(NamedTuple):
     """`(n, channels, h, w)`: the last feature map; a transformer's last tokens laid out as one."""
     mid: Tensor | None
     """`(n, c, h, w)`: the last map at about 1/16 of the input's side; `None` where that is `map` itself."""
+    attention: Tensor | None = None
+    """`(n, heads, h, w)`: what of the picture the class token attends to in a transformer's last layer, or
+    without one what all tokens do on average; `None` in training, and for other networks."""
 
 
 class Backbone(nn.Module):
@@ -132,20 +135,25 @@ def _published_lite(name: str) -> Path:
 
 
 class _Tapped(nn.Module):
-    """A model run for what two of its modules give out."""
+    """A model run for what some of its modules give out."""
 
-    def __init__(self, model: nn.Module, map_at: str, mid_at: str | None) -> None:
+    def __init__(self, model: nn.Module, map_at: str, mid_at: str | None, attends_at: str | None) -> None:
         super().__init__()
         self.model = model
         self.map_at = map_at
         self.mid_at = mid_at
+        self.attends_at = attends_at
 
     def forward(self, x: Tensor) -> Features:
-        with _outputs_of(self.model, [at for at in (self.map_at, self.mid_at) if at]) as seen:
+        with (
+            _outputs_of(self.model, [at for at in (self.map_at, self.mid_at) if at]) as seen,
+            _weights_of(self.model, None if self.training else self.attends_at) as weights,
+        ):
             self.model(x)
         last, token = _as_map(seen[self.map_at])
         pooled = last.mean(dim=(2, 3)) if token is None else token
-        return Features(pooled, last, _as_map(seen[self.mid_at])[0] if self.mid_at else None)
+        mid = _as_map(seen[self.mid_at])[0] if self.mid_at else None
+        return Features(pooled, last, mid, _attended(weights[-1]) if weights else None)
 
 
 def _timm(name: str, member: str, weights: Path | str | None) -> Backbone:
@@ -206,7 +214,8 @@ def _tap(name: str, spec: NetworkSpec, model: nn.Module, weights: Path | str | N
         _load(model, _read(Path(str(weights))), Path(str(weights)), but=HEADS + AUXILIARY_HEADS)
     training = model.training
     map_at, mid_at, channels = _find_maps(name, model.eval(), spec.input_size)
-    return Backbone(name, spec, channels, _Tapped(model, map_at, mid_at)).train(training)
+    attends_at = _find_attention(model, spec.input_size)
+    return Backbone(name, spec, channels, _Tapped(model, map_at, mid_at, attends_at)).train(training)
 
 
 def _find_maps(name: str, model: nn.Module, size: int) -> tuple[str, str | None, int]:
@@ -279,6 +288,60 @@ def _as_map(output: Tensor) -> tuple[Tensor, Tensor | None]:
     side, n_prefix = _grid(output)
     laid_out = output[:, n_prefix:].transpose(1, 2).reshape(output.shape[0], -1, side, side)
     return laid_out, output[:, 0] if n_prefix else None
+
+
+# What transformers attend to
+
+
+def _find_attention(model: nn.Module, size: int) -> str | None:
+    """The last module in which tokens of the whole picture attend to each other, if there is one."""
+    at = next((at for at, module in reversed([*model.named_modules()]) if _attends(module)), None)
+    with torch.no_grad(), _weights_of(model, at) as weights:
+        model(torch.zeros(1, 3, size, size))
+    is_whole = bool(weights) and weights[-1].ndim == 4 and len(weights[-1]) == 1
+    return at if is_whole and _is_map(weights[-1][:, 0]) else None
+
+
+def _attends(module: nn.Module) -> bool:
+    """Whether a module is PyTorch's attention, or timm's."""
+    of_timm = hasattr(module, "fused_attn") and isinstance(getattr(module, "attn_drop", None), nn.Module)
+    return of_timm or isinstance(module, nn.MultiheadAttention)
+
+
+@contextmanager
+def _weights_of(model: nn.Module, at: str | None) -> Iterator[list[Tensor]]:
+    """What a module weighs tokens by, `(n, heads, tokens, tokens)`, while the block runs the model."""
+    weights: list[Tensor] = []
+    if at is None:
+        yield weights
+        return
+    module: Any = model.get_submodule(at)
+    if isinstance(module, nn.MultiheadAttention):
+        fused = None
+        wanted = {"need_weights": True, "average_attn_weights": False}
+        handles = [
+            module.register_forward_pre_hook(
+                lambda module, given, named: (given, {**named, **wanted}), with_kwargs=True
+            ),
+            module.register_forward_hook(lambda module, given, out: weights.append(out[1])),
+        ]
+    else:
+        fused, module.fused_attn = module.fused_attn, False  # where it is fused, nobody sees the weights
+        handles = [module.attn_drop.register_forward_hook(lambda module, given, out: weights.append(out))]
+    try:
+        yield weights
+    finally:
+        for handle in handles:
+            handle.remove()
+        if fused is not None:
+            module.fused_attn = fused
+
+
+def _attended(weights: Tensor) -> Tensor:
+    """Weights `(n, heads, tokens, tokens)` as `Features.attention`."""
+    side, n_prefix = _grid(weights[:, 0])
+    from_all = weights[:, :, 0] if n_prefix else weights.mean(dim=2)
+    return from_all[:, :, n_prefix:].reshape(*weights.shape[:2], side, side)
 
 
 # Weights

@@ -1,7 +1,8 @@
 """PyTorch networks to ONNX graphs, as `grainhash.encoder.network` runs them.
 
 Such a graph has one input, `pixels`: normalised pictures, a free number of them. Its outputs are
-`pooled` `(n, c)`, and `map` and `mid` `(n, c, h, w)` where the network has them.
+`pooled` `(n, c)`, and where the network has them `map` and `mid`, `(n, c, h, w)`, and `attention`,
+`(n, heads, h, w)`.
 """
 
 from __future__ import annotations

@@ -129,4 +129,4 @@ class _WithHead(nn.Module):
 
     def forward(self, x: Tensor) -> Features:
         seen = self.backbone(x)
-        return Features(self.head.describe(seen.map), seen.map, seen.mid)
+        return Features(self.head.describe(seen.map), seen.map, seen.mid, seen.attention)
