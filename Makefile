@@ -19,7 +19,7 @@ demo: $(VENV)/.demo  ## Index real photographs and find them again, whole and by
 	$(BIN)/python examples/demo.py $(if $(PHOTOS),--photos "$(PHOTOS)") --out demo
 
 test: $(VENV)/.dev  ## Install what the tests need and run them all.
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 check: $(VENV)/.dev  ## Lint, strict types, and that imports only point down.
 	$(BIN)/ruff check .

@@ -17,6 +17,26 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 sys.path.insert(0, str(ROOT / "examples"))
 
+LONG = (
+    "docs",
+    "crash",
+    "service",
+    "cli",
+    "gallery",
+    "training",
+    "page",
+    "native_fuzz",
+    "distributed",
+    "duplicates",
+)
+"""Files whose tests take a minute or more together, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first: the processes that share the tests end at about the same time."""
+    places = {f"test_{name}.py": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
+
 
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:

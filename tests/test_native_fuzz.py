@@ -35,7 +35,10 @@ def compiler() -> str:
 
 
 def instruction_sets() -> dict[str, list[str]]:
-    """Which options CMakeLists.txt gives to which file on this machine."""
+    """Which options CMakeLists.txt gives to which file, of those that this processor can run.
+
+    Without its options a file for another processor is empty, and compiled in no time.
+    """
     if platform.machine() not in ("x86_64", "AMD64"):
         return {}
     cmake = (ROOT / "CMakeLists.txt").read_text()
@@ -45,6 +48,7 @@ def instruction_sets() -> dict[str, list[str]]:
     return {
         name: re.sub(r"\$\{(\w+)}", lambda v: variables[v[1]], list).replace(";", " ").split()
         for name, list in options
+        if not has_native() or Path(name).stem in kernels.kernels()
     }
 
 
