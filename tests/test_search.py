@@ -65,7 +65,7 @@ def brute_force(pictures, queries, k, granularity, n_granules):
 
     The first query has the same share in what is expected by chance as all others. What the kinds expect is
     averaged: -1/4 is the power, and (3/4)^-4 makes the mean hold whatever depends on what. A whole counts
-    for 3/5 of a region, and for up to 3 regions the more of the nearest wholes are expected less than once.
+    as much as a region, and for up to 3 the more of the nearest wholes are expected less than once.
     """
     kinds = {"whole": ("whole",), "part": ("part",), "both": ("whole", "part")}[granularity]
     if granularity == "both" and not n_granules["part"]:
@@ -109,7 +109,7 @@ def brute_force(pictures, queries, k, granularity, n_granules):
         any(distance in near for distance, near in zip(distances, nearest, strict=True)) and least < 1
         for distances, least in wholes
     ]
-    odds = 3 * (sum(alike) + 1) / (sum(alike) + 5)
+    odds = 1 + 2 * sum(alike) / (sum(alike) + 6)
 
     def averaged(least):
         if len(kinds) == 1:
@@ -234,9 +234,9 @@ def test_one_picture_alone_is_scored_as_among_all(with_projections):
 
 
 def test_the_more_wholes_are_alike_the_more_they_count():
-    weights = np.array([search.weights_of_kinds(n) for n in (0, 3, 15, 100)])
+    weights = np.array([search.weights_of_kinds(n) for n in (0, 3, 6, 94)])
     np.testing.assert_allclose(weights.sum(axis=1), 1)
-    np.testing.assert_allclose(weights[:, 0] / weights[:, 1], [3 / 5, 3 / 2, 12 / 5, 303 / 105])
+    np.testing.assert_allclose(weights[:, 0] / weights[:, 1], [1, 5 / 3, 2, 2.88])
 
 
 @pytest.mark.parametrize("with_projections", [False, True])
