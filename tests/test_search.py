@@ -60,12 +60,12 @@ def share_of(asked, n_queries):
     return 0.5 if asked == 0 else 0.5 / (n_queries - 1)
 
 
-def brute_force(pictures, queries, k, granularity, n_granules):
+def brute_force(pictures, queries, k, granularity, n_granules, depth):
     """Every picture, compared one by one, best first: the fields of a ranking, `None` for no part.
 
     The first query has the same share in what is expected by chance as all others. What the kinds expect is
     averaged: -1/4 is the power, and (3/4)^-4 makes the mean hold whatever depends on what. A whole counts
-    as much as a region, and for up to 3 the more of the nearest wholes are expected less than once.
+    as much as a region, and for up to 3 the more of the `depth` nearest wholes are expected less than once.
     """
     kinds = {"whole": ("whole",), "part": ("part",), "both": ("whole", "part")}[granularity]
     if granularity == "both" and not n_granules["part"]:
@@ -101,10 +101,7 @@ def brute_force(pictures, queries, k, granularity, n_granules):
             distances = [(bits(query, whole_code), id) for query in queries]
             wholes.append((distances, least[0]))
             rows.append((id, least, distance, whole, part, region, asked))
-    nearest = [
-        sorted(distances[asked] for distances, _ in wholes)[: search.LEAST_DEPTH]
-        for asked in range(len(queries))
-    ]
+    nearest = [sorted(distances[asked] for distances, _ in wholes)[:depth] for asked in range(len(queries))]
     alike = [
         any(distance in near for distance, near in zip(distances, nearest, strict=True)) and least < 1
         for distances, least in wholes
@@ -164,7 +161,8 @@ def test_a_ranking_is_what_comparing_with_everything_gives(gallery, queries, k, 
     if allow is not None:
         n = {kind: count * len(allow & left.keys()) / max(len(left), 1) for kind, count in kinds.items()}
         left = {id: codes for id, codes in left.items() if id in allow}
-    assert list(rows) == [(id, *rest) for id, _, *rest in brute_force(left, queries, k, granularity, n)]
+    expected = brute_force(left, queries, k, granularity, n, depth)
+    assert list(rows) == [(id, *rest) for id, _, *rest in expected]
 
 
 def test_an_unknown_granularity_is_refused():
@@ -203,8 +201,9 @@ def test_few_candidates_become_more_until_the_best_of_both_kinds_are_certain():
     regions.add(rng.integers(0, 256, (n, n_bits // 8), np.uint8), ids)
     n_differ = 0
     for code in rng.integers(0, 256, (30, 1, n_bits // 8), np.uint8):
-        everything = rank(wholes, regions, Question(code), n)
-        with patch.multiple(search, LEAST_DEPTH=1, DEPTH=2):
+        with patch.object(search, "MOST", 1.0):  # whatever is counted among so few
+            everything = rank(wholes, regions, Question(code), n)
+        with patch.multiple(search, LEAST_DEPTH=1, DEPTH=2, MOST=1.0):
             few = rank(wholes, regions, Question(code), 3)
         np.testing.assert_array_equal(few.ids, everything.ids[:3])
         near = np.concatenate([index.search(code, 6).ids.ravel() for index in (wholes, regions)])
