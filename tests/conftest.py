@@ -8,12 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
 
 # Networks as small as those of the tests train no faster on several threads, and many times slower where
 # other processes want the same cores: the threads wait for one another in every layer.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A test is right or wrong, however busy the machine.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 sys.path.insert(0, str(ROOT / "examples"))
 
