@@ -8,46 +8,48 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grainhash.chance import LEAST, LOW, USUAL_MEDIAN, USUAL_SPREAD, Chance, score_of, together
+from grainhash.chance import LEAST, LOW, USUAL_MEDIAN, USUAL_SPREAD, Chance, log_shares, score_of, together
 
 N_BITS = 256
 
 
 def test_chance_goes_through_the_median_and_the_first_percentile():
-    sample = np.random.default_rng(0).normal(120, 12, 5000)
-    chance = Chance.of(sample, N_BITS)
-    median, low = np.quantile(sample, [0.5, LOW])
-    shares = np.exp(chance.log_share(np.array([median, low])))
-    np.testing.assert_allclose(shares, [0.5, LOW], rtol=1e-6)
-    assert chance.spread == pytest.approx(12, abs=0.8)
+    """Of each query's own distances."""
+    samples = np.random.default_rng(0).normal([[120], [90]], [[12], [7]], (2, 5000))
+    chance = Chance.of(samples, N_BITS)
+    points = np.quantile(samples, [0.5, LOW], axis=1).T
+    shares = np.exp(log_shares(points, chance.median[:, None], chance.spread[:, None]))
+    np.testing.assert_allclose(shares, [[0.5, LOW]] * 2, rtol=1e-6)
+    np.testing.assert_allclose(chance.spread, [12, 7], atol=0.8)
 
 
 def test_shares_are_those_of_the_normal_distribution():
-    chance = Chance(120, 12)
     for distance in (0.0, 60.0, 97.5, 120.0, 200.0):
         share = NormalDist(120, 12).cdf(distance)
-        assert exp(chance.log_share(np.array([distance]))[0]) == pytest.approx(share, rel=1e-9)
+        assert exp(log_shares(np.array([distance]), 120, 12)[0]) == pytest.approx(share, rel=1e-9)
 
 
 @given(st.floats(0, 1024), st.floats(1e-3, 100), st.floats(0.01, 200))
 def test_a_smaller_distance_is_less_likely_however_unlikely(distance, step, spread):
-    near, far = Chance(512, spread).log_share(np.array([distance, distance + step]))
+    near, far = log_shares(np.array([distance, distance + step]), 512, spread)
     assert near < far or (distance > 512 and near <= far)  # far above the median everything is as near
     assert np.isfinite([near, far]).all()
 
 
 def test_no_granule_is_no_match():
-    assert Chance(120, 12).log_share(np.array([inf]))[0] == inf
+    assert log_shares(np.array([inf]), 120, 12)[0] == inf
 
 
-@pytest.mark.parametrize("sample", [np.empty(0), np.zeros(LEAST - 1)])
+@pytest.mark.parametrize("sample", [np.empty((3, 0)), np.zeros((3, LEAST - 1))])
 def test_a_few_granules_say_nothing_of_chance(sample):
-    assert Chance.of(sample, N_BITS) == Chance(USUAL_MEDIAN * N_BITS, USUAL_SPREAD * N_BITS)
+    chance = Chance.of(sample, N_BITS)
+    assert chance.median.tolist() == [USUAL_MEDIAN * N_BITS] * 3
+    assert chance.spread.tolist() == [USUAL_SPREAD * N_BITS] * 3
 
 
 def test_a_gallery_of_one_and_the_same_picture_has_some_spread():
-    chance = Chance.of(np.full(LEAST, 100.0), N_BITS)
-    assert chance.log_share(np.array([99.0]))[0] < log(0.5)
+    chance = Chance.of(np.full((1, LEAST), 100.0), N_BITS)
+    assert log_shares(np.array([99.0]), chance.median, chance.spread)[0] < log(0.5)
 
 
 def test_scores():
@@ -60,12 +62,12 @@ def test_scores():
 def test_what_several_kinds_say_is_one_expectation():
     """A thing expected seldom by both is expected more seldom than by one, and never than by the least."""
     kinds = np.log(np.array([[1e-6, 1e-6, 1e-6, 5.0], [1e-6, 1.0, np.inf, 5.0]]))
-    equal = np.array([0.5, 0.5])
+    equal = np.array([[0.5], [0.5]])
     both, one, alone, neither = np.exp(together(kinds, equal))
     assert both == pytest.approx(1e-6 * (3 / 4) ** -4)
     assert both < one < alone == pytest.approx(1e-6 * (3 / 8) ** -4)
     assert neither > 5
-    mostly = np.exp(together(kinds, np.array([0.8, 0.2])))
+    mostly = np.exp(together(kinds, np.array([[0.8], [0.2]])))
     assert mostly[2] == pytest.approx(1e-6 * (3 / 4 * 0.8) ** -4)
     assert mostly[0] == pytest.approx(both)
     np.testing.assert_array_equal(together(kinds[:1], equal[:1]), kinds[0])
@@ -77,6 +79,6 @@ def test_one_expectation_of_two_holds_whether_they_depend_on_each_other_or_not()
     shares = np.log(rng.uniform(size=(2, 200_000)))
     for two in (shares, shares[[0, 0]]):
         for weight in (0.1, 0.5, 0.75):
-            found = together(two, np.array([weight, 1 - weight]))
+            found = together(two, np.array([[weight], [1 - weight]]))
             for share in (0.1, 0.01, 0.001):
                 assert (found < np.log(share)).mean() <= share

@@ -87,6 +87,21 @@ def test_a_crop_file_finds_its_picture_and_where_in_it(full, photographs, tmp_pa
     assert hit.distance == hit.part_distance < hit.whole_distance
 
 
+def test_questions_found_together_have_the_answers_of_each(full, photographs):
+    """Of pictures, of parts of one and of several parts at once."""
+    paths = sorted(photographs.rglob("*.*"))[:4]
+    asked = [full.encoder.ask(path) for path in paths]
+    asked.append(full.encoder.ask(paths[0], region=Box(0.2, 0.2, 0.7, 0.9)))
+    asked += [full.encoder.ask(path, parts=3) for path in paths[:2]]
+    for settings in ({"k": 3}, {"k": 20, "order": "hamming", "min_score": 0.6, "bits": 64}):
+        found = full.find_all(asked, **settings, encoder=full.encoder.fingerprint)
+        assert [each.hits for each in found] == [full.find(one, **settings).hits for one in asked]
+        assert {each.n_pictures for each in found} == {len(full)}
+        for each in found:
+            assert [stage.name for stage in each.stages] == ["candidates", "order", "score", "read"]
+    assert full.find_all([]) == []
+
+
 def test_both_is_the_mean_of_whole_and_part(full, photographs):
     query = photographs / "plants/flower.jpg"
     found = {

@@ -228,6 +228,15 @@ def test_asymmetric_order_is_that_of_whole_numbers(case: Case, k: int, more: int
             assert member == (sums.index(best) if sums else -1)
             assert bits == (hamming(query.tobytes(), codes[member].tobytes()) if sums else 2**31 - 1)
 
+    rolled = [np.roll(ids, i) for i in range(len(case.queries))]
+    own = np.array(rolled, np.int64).reshape(len(case.queries), len(ids))
+    of_own = index.asymmetric_distances_to(AsymmetricQueries.of(case.queries, reals), own)
+    for i in range(len(case.queries)):
+        for name in ("distances", "members", "bits"):
+            np.testing.assert_array_equal(
+                getattr(of_own, name)[i], np.roll(getattr(nearest, name)[i], i), name
+            )
+
 
 @settings(max_examples=100, deadline=None)
 @given(cases())
@@ -425,6 +434,11 @@ def test_removed_ids_never_come_back() -> None:
         index.asymmetric_distances_to(
             AsymmetricQueries.of(np.zeros((1, 8), np.uint8), np.full((1, 64), -1.0)), [0, 3]
         )
+    two = AsymmetricQueries.of(np.zeros((2, 8), np.uint8), np.full((2, 64), -1.0))
+    with pytest.raises(CodesError, match="no item has the id 3"):
+        index.asymmetric_distances_to(two, np.array([[0, 2], [3, 0]]))
+    with pytest.raises(CodesError, match=r"int64 \(2, n\) or \(n,\)"):
+        index.asymmetric_distances_to(two, np.array([[0, 2]]))
     longer = AsymmetricQueries.of(np.zeros((1, 16), np.uint8), np.full((1, 128), -1.0))
     with pytest.raises(CodesError, match="queries have 128 bits, the codes 64"):
         index.asymmetric_distances_to(longer, [0])

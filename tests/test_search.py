@@ -13,7 +13,7 @@ from grainhash import search
 from grainhash.chance import USUAL_MEDIAN, USUAL_SPREAD
 from grainhash.errors import InputError
 from grainhash.index import Index
-from grainhash.search import WHOLE_PICTURE, Question, Ranking, rank
+from grainhash.search import WHOLE_PICTURE, Question, Ranking, rank, rank_all
 
 N_BITS = 16
 
@@ -165,6 +165,39 @@ def test_a_ranking_is_what_comparing_with_everything_gives(gallery, queries, k, 
     assert list(rows) == [(id, *rest) for id, _, *rest in expected]
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    galleries(),
+    st.lists(st.tuples(queries, st.booleans()), min_size=1, max_size=6),
+    st.integers(0, 15),
+    st.sampled_from(["whole", "part", "both"]),
+    st.sampled_from([1, search.LEAST_DEPTH]),
+    st.integers(0, 2**32 - 1),
+)
+def test_questions_asked_together_are_answered_as_each_alone(gallery, many, k, granularity, depth, seed):
+    """Of however many parts, with projections or without."""
+    pictures, removed, allow = gallery
+    wholes, regions = indexes(pictures)
+    for index in (wholes, regions):
+        index.remove_ids(np.array(sorted(removed), np.int64))
+    allowed = None if allow is None else np.array(sorted(allow & (pictures.keys() - removed)), np.int64)
+    rng = np.random.default_rng(seed)
+    questions = []
+    for codes, is_sure in many:
+        code = np.array(codes, np.uint8)
+        signs = np.unpackbits(code, axis=1) * 2.0 - 1
+        questions.append(Question(code, signs * rng.uniform(0.1, 2, signs.shape) if is_sure else None))
+    with patch.multiple(search, LEAST_DEPTH=depth, DEPTH=min(depth + 1, search.DEPTH)):
+        together = rank_all(wholes, regions, questions, k, granularity, allow=allowed)
+        alone = [rank(wholes, regions, each, k, granularity, allow=allowed) for each in questions]
+    for one, other in zip(together, alone, strict=True):
+        for name in ("ids", "expected", "distances", "whole", "part", "regions", "parts"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name), name)
+        assert [stage.name for stage in one.stages] == [stage.name for stage in other.stages]
+        assert one.stages[-1].n == other.stages[-1].n == len(one.ids)
+    assert rank_all(wholes, regions, [], k, granularity) == []
+
+
 def test_an_unknown_granularity_is_refused():
     wholes, regions = indexes({1: ([0, 0], [])})
     with pytest.raises(InputError, match="choose whole, part or both"):
@@ -233,7 +266,7 @@ def test_one_picture_alone_is_scored_as_among_all(with_projections):
 
 
 def test_the_more_wholes_are_alike_the_more_they_count():
-    weights = np.array([search.weights_of_kinds(n) for n in (0, 3, 6, 94)])
+    weights = search.weights_of_kinds(np.array([0, 3, 6, 94])).T
     np.testing.assert_allclose(weights.sum(axis=1), 1)
     np.testing.assert_allclose(weights[:, 0] / weights[:, 1], [1, 5 / 3, 2, 2.88])
 

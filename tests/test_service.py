@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from starlette.requests import Request
 
 from grainhash import Box, Gallery
 from grainhash.client import Client, ServiceError
+from grainhash.encoder.encoder import Query
 from grainhash.encoder.granules import WHOLE_ONLY
 from grainhash.errors import InputError, PictureError
 from grainhash.service import models as service_models
@@ -38,7 +40,7 @@ from grainhash.service.problems import Problem
 from grainhash.service.settings import ServiceSettings
 from grainhash.service.uploads import Bodies
 from grainhash.service.verbs import MAX_CLASSES, MOST_COMPARING, Verbs
-from grainhash.service.workers import Workers
+from grainhash.service.workers import Look, Workers
 
 PROBLEM = "application/problem+json"
 WRITE = {"Authorization": f"Bearer {TOKEN}"}
@@ -116,6 +118,38 @@ def test_queries_that_wait_are_seen_together_and_answered_as_alone(server, photo
         for name in ("grainhash_queries_together_count", "grainhash_queries_together_sum")
     )
     assert batches < queries
+
+
+def test_queries_that_are_alike_go_on_together_and_one_spoils_nothing(indexed, photographs):
+    pictures = [path.read_bytes() for path in sorted(photographs.rglob("*.jpg"))[:4]]
+    sizes: list[int] = []
+
+    def go_on(queries: Sequence[Query], looks: Sequence[Look]) -> list[str]:
+        sizes.append(len(queries))
+        assert len(looks) == len(queries)
+        names = [str(query.name) for query in queries]
+        if "bad" in names:
+            raise InputError("no good")
+        return names
+
+    async def ask(gallery):
+        workers = Workers(gallery, 64, 1)
+        waiting = [
+            asyncio.ensure_future(workers.look(Query(data, name=name), name == "c", go_on))
+            for name, data in zip(["a", "bad", "b", "c", "broken"], [*pictures, b"none"], strict=True)
+        ]
+        await asyncio.sleep(0)  # all wait before there is a thread
+        workers.start()
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        workers.close()
+        return answers
+
+    with Gallery.open(indexed) as gallery:
+        answers = asyncio.run(ask(gallery))
+    assert [answers[at] for at in (0, 2, 3)] == ["a", "b", "c"]
+    assert isinstance(answers[1], InputError)
+    assert isinstance(answers[4], PictureError)
+    assert sizes == [3, 1, 1, 1, 1]
 
 
 def test_a_stored_picture_is_looked_for_by_its_id(server):

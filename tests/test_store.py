@@ -56,9 +56,9 @@ def test_what_is_added_comes_back_as_it_was(store):
     row = store.pictures([2])[0]
     assert (row.uri, row.sha256, row.width, row.height, row.meta) == ("/p/1", "s1", 640, 480, {"label": "ä"})
     boxes = store.boxes_of([(3, 4), (1, 0), (9, 0)])
-    assert sorted(boxes) == [1, 3]
-    for id, region in ((1, 0), (3, 4)):
-        np.testing.assert_allclose(boxes[id].corners, pictures[id - 1].boxes[region], atol=1 / 65535)
+    assert sorted(boxes) == [(1, 0), (3, 4)]
+    for (id, region), box in boxes.items():
+        np.testing.assert_allclose(box.corners, pictures[id - 1].boxes[region], atol=1 / 65535)
 
 
 def test_small_batches_hold_the_same_codes(store):

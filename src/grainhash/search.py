@@ -10,11 +10,11 @@ alike too tells little more; where none is, what is sought may lie in a part of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ from grainhash.codes import hamming
 from grainhash.errors import InputError
 from grainhash.index import AsymmetricQueries, Index, Neighbours
 from grainhash.types import Codes, Granularity, Stage
+
+T = TypeVar("T", bound=np.generic)
 
 WHOLE_PICTURE = -1
 """The region number of a match with the picture as a whole."""
@@ -63,46 +65,6 @@ class Question:
         """The same question, of the first bits alone."""
         projections = None if self.projections is None else self.projections[:, :n_bits]
         return Question(np.ascontiguousarray(self.codes[:, : n_bits // 8]), projections)
-
-    def prepared(self) -> Prepared:
-        """The question, made ready to be compared with many codes."""
-        if self.projections is None:
-            return Prepared(self, None, np.ones((len(self.codes), 1)))
-        sizes = np.abs(self.projections).mean(axis=1, keepdims=True)
-        sure = AsymmetricQueries.of(self.codes, self.projections)
-        return Prepared(self, sure, np.maximum(sizes, TINY))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
-    """A question beside the codes that it is compared with.
-
-    Where there are projections, a bit that the query is as sure of as of others on average counts 1.
-    """
-
-    question: Question
-    sure: AsymmetricQueries | None
-    sizes: NDArray[np.float64]
-    """`(n_parts, 1)`: what a bit counts on average."""
-
-    def distances(self, codes: Codes) -> NDArray[np.float64]:
-        """From every part to `(n, n_bytes)` codes, `(n_parts, n)`, in bits."""
-        if self.sure is not None:
-            return self.sure.distances(codes) / self.sizes
-        own = self.question.codes
-        return hamming(own, np.ascontiguousarray(codes[:, : own.shape[1]])).astype(np.float64)
-
-    def matches(self, index: Index, ids: NDArray[np.int64]) -> _Matches:
-        """The best granule of each of some pictures for every part."""
-        if self.sure is None:
-            codes, n_bits = self.question.codes, self.question.n_bits
-            bits = np.empty((len(codes), len(ids)), np.int32)
-            members = np.empty(bits.shape, np.int64)
-            for row, code in enumerate(codes):
-                bits[row], members[row] = index.distances_to(code, ids, prefix_bits=n_bits)
-            return _Matches(np.where(members >= 0, bits.astype(np.float64), np.inf), bits, members)
-        nearest = index.asymmetric_distances_to(self.sure, ids)
-        return _Matches(nearest.distances / self.sizes, nearest.bits, nearest.members)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,89 +115,166 @@ def rank(
         allow: ids that a filter lets through, ascending; all by default.
         as_of_all: expect as many matches by chance as if all were let through.
     """
+    (ranking,) = rank_all(wholes, regions, [question], k, granularity, allow=allow, as_of_all=as_of_all)
+    return ranking
+
+
+def rank_all(
+    wholes: Index,
+    regions: Index,
+    questions: Sequence[Question],
+    k: int,
+    granularity: Granularity = "both",
+    *,
+    allow: NDArray[np.int64] | None = None,
+    as_of_all: bool = False,
+) -> list[Ranking]:
+    """Find the `k` best pictures for each of several questions: `rank` of each, in less time.
+
+    The seconds of a stage are those of all questions with as many parts as one of them.
+    """
     if granularity == "both" and not regions.n_codes:
         granularity = "whole"
     kinds = {"whole": [wholes], "part": [regions], "both": [wholes, regions]}.get(granularity)
     if kinds is None:
         raise InputError(f"granularity {granularity!r}: choose whole, part or both")
+    alike: dict[object, list[int]] = {}
+    for place, question in enumerate(questions):
+        alike.setdefault((question.codes.shape, question.projections is None), []).append(place)
+    rankings: dict[int, Ranking] = {}
+    for places in alike.values():
+        asked = _Questions.of([questions[place] for place in places])
+        found = _ranked(wholes, regions, kinds, asked, k, allow, as_of_all)
+        rankings.update(zip(places, found, strict=True))
+    return [rankings[place] for place in range(len(questions))]
+
+
+def _ranked(
+    wholes: Index,
+    regions: Index,
+    kinds: Sequence[Index],
+    asked: _Questions,
+    k: int,
+    allow: NDArray[np.int64] | None,
+    as_of_all: bool,
+) -> list[Ranking]:
+    """Every array has a row a question; those of the parts of questions `(n, n_parts, ...)`."""
     watch = _Watch()
-    n_parts = len(question.codes)
+    granularity = "both" if len(kinds) > 1 else "whole" if kinds[0] is wholes else "part"
     share = 1.0 if allow is None or as_of_all else len(allow) / max(len(wholes), 1)
-    one_list_tells = question.projections is None and len(kinds) == 1
+    one_list_tells = asked.sure is None and len(kinds) == 1
     depth = k if one_list_tells else max(DEPTH * k, LEAST_DEPTH if k else 0)
     chance: _ByChance | None = None
-    prepared = question.prepared()
     of_all: NDArray[np.int64] | None = None
-    if as_of_all and granularity == "both":
-        of_all = wholes.search(question.codes, LEAST_DEPTH, prefix_bits=question.n_bits).ids
+    if as_of_all and len(kinds) > 1:
+        of_all = wholes.search(asked.codes, LEAST_DEPTH, prefix_bits=asked.n_bits).ids
     while True:
-        with watch("candidates", f"the nearest {depth:,} by {_GRANULES[granularity]}") as stage:
+        with watch("candidates", f"the nearest {depth:,} by {_GRANULES[granularity]}"):
             found = [
-                index.search(question.codes, depth, allow=allow, prefix_bits=question.n_bits)
-                for index in kinds
+                index.search(asked.codes, depth, allow=allow, prefix_bits=asked.n_bits) for index in kinds
             ]
-            listed = np.concatenate([answer.ids.ravel() for answer in found])
-            nearest = found[0].ids[:, :LEAST_DEPTH] if of_all is None else of_all
-            ids = np.unique(listed if of_all is None else np.concatenate([listed, of_all.ravel()]))
-            stage.n = len(ids)
-        how = "Hamming" if question.projections is None else "asymmetric"
-        with watch("order", f"{n_parts} of the query with every granule, by {how} distance") as stage:
-            whole, part = prepared.matches(wholes, ids), prepared.matches(regions, ids)
-            stage.n = len(ids)
-        with watch("score", "matches as good to expect by chance") as stage:
-            chance = chance or _ByChance.of(kinds, prepared, share)
+            lists = [answer.ids for answer in found]
+            if of_all is None:
+                near, lists[0] = lists[0][:, :LEAST_DEPTH], lists[0][:, LEAST_DEPTH:]
+            else:
+                near = of_all
+            ids, is_near, is_spare = _distinct(asked.of_each(near), *map(asked.of_each, lists))
+        how = "Hamming" if asked.sure is None else "asymmetric"
+        with watch("order", f"{asked.n_parts} of the query with every granule, by {how} distance"):
+            whole, part = asked.matches(wholes, ids), asked.matches(regions, ids)
+        with watch("score", "matches as good to expect by chance"):
+            chance = chance or _ByChance.of(kinds, asked, share)
             values = np.stack([whole.values if index is wholes else part.values for index in kinds])
             expected = chance.log_expected(values)
-            of_kind, at = expected.min(axis=1), np.arange(len(ids))
-            asked = expected.argmin(axis=1)[of_kind.argmin(axis=0), at]
-            is_near = np.zeros(len(ids), np.bool_)
-            is_near[np.searchsorted(ids, nearest.ravel())] = True
-            weights = weights_of_kinds(int(np.count_nonzero(is_near & (of_kind[0] < 0))))
+            of_kind = expected.min(axis=2)
+            is_alike = is_near & (of_kind[0] < 0) & ~is_spare
+            weights = weights_of_kinds(np.count_nonzero(is_alike, axis=1))[:, :, None]
             least = together(of_kind, weights)
-            if of_all is not None:
-                least[~np.isin(ids, listed)] = np.inf
-            order = np.lexsort((ids, least))[:k]
-            order = order[np.isfinite(least[order])]
-            stage.n = len(order)
-            if one_list_tells or question.projections is not None:
+            least[is_spare] = np.inf
+            if of_all is not None and allow is not None:
+                least[~np.isin(ids, allow)] = np.inf
+            rows, order = np.arange(len(ids))[:, None], np.lexsort((ids, least), axis=1)[:, :k]
+            best = least[rows, order]
+            if one_list_tells or asked.sure is not None:
                 break
-            beyond = together(chance.log_expected(_last(found, depth)).min(axis=1), weights)
-            if np.all(least[order] < beyond):
+            last = np.stack([asked.of_parts(_last(answer, depth)) for answer in found])
+            if np.all((best < together(chance.log_expected(last).min(axis=2), weights)) | np.isinf(best)):
                 break
         depth *= DEPTH
+    n_found = np.count_nonzero(np.isfinite(best), axis=1).tolist()
+    n_candidates = np.count_nonzero(~is_spare, axis=1).tolist()
+    # The part that matches best, by the kind of granule that does.
+    parts = expected.argmin(axis=2)[of_kind.argmin(axis=0)[rows, order], rows, order]
+
+    def of_best(array: NDArray[T]) -> NDArray[T]:
+        """`(n, n_parts, n_ids)`: of what was found, each with its part."""
+        taken: NDArray[T] = array[rows, parts, order]
+        return taken
+
     # Where the likeness is: what scores best may be the whole though a region is as near, or nearer.
-    nearer = part.values[asked, at] <= whole.values[asked, at]
-    of_region = (
-        nearer & np.isfinite(part.values[asked, at]) if granularity == "both" else granularity == "part"
-    )
-    return Ranking(
-        ids=ids[order],
-        expected=np.exp(least[order]),
-        distances=np.where(of_region, part.bits[asked, at], whole.bits[asked, at])[order],
-        whole=whole.bits.min(axis=0)[order],
-        part=part.bits.min(axis=0)[order],
-        regions=np.where(of_region, part.members[asked, at], WHOLE_PICTURE)[order],
-        parts=asked[order],
-        stages=watch.stages,
-    )
+    value = of_best(part.values)
+    of_region = np.isfinite(value) & (granularity != "whole")
+    if granularity == "both":
+        of_region &= value <= of_best(whole.values)
+    columns = {
+        "ids": ids[rows, order],
+        "expected": np.exp(best),
+        "distances": np.where(of_region, of_best(part.bits), of_best(whole.bits)),
+        "whole": whole.bits.min(axis=1)[rows, order],
+        "part": part.bits.min(axis=1)[rows, order],
+        "regions": np.where(of_region, of_best(part.members), WHOLE_PICTURE),
+        "parts": parts,
+    }
+    return [
+        Ranking(
+            **{name: column[at, :n] for name, column in columns.items()},
+            stages=watch.stages(candidates=n_candidates[at], order=n_candidates[at], score=n),
+        )
+        for at, n in enumerate(n_found)
+    ]
 
 
-def weights_of_kinds(n_alike: int) -> NDArray[np.float64]:
-    """What the whole of a picture and its best region count, `(2,)`.
+def weights_of_kinds(n_alike: NDArray[np.integer] | int) -> NDArray[np.float64]:
+    """What the whole of a picture and its best region count, `(2, ...)`.
 
     Args:
         n_alike: of the `LEAST_DEPTH` nearest wholes, those as near as less than one would be by chance.
     """
-    odds = 1 + (MOST - 1) * n_alike / (n_alike + HALFWAY)
-    return np.array([odds, 1]) / (odds + 1)
+    odds = 1 + (MOST - 1) * np.asarray(n_alike) / (np.asarray(n_alike) + HALFWAY)
+    weights: NDArray[np.float64] = np.stack([odds, np.ones_like(odds)]) / (odds + 1)
+    return weights
 
 
 _GRANULES = {"whole": "wholes", "part": "regions", "both": "wholes and by regions"}
 
 
+def _distinct(
+    near: NDArray[np.int64], *others: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Each id in some lists once.
+
+    Args:
+        near: `(n, n_near)`.
+        others: `(n, any)` each.
+
+    Returns:
+        The ids of each row, ascending; which of them are `near`; and which come after all as they are there
+        already, in rows of fewer ids than others.
+    """
+    listed = np.concatenate([near, *others], axis=1)
+    rows, order = np.arange(len(listed))[:, None], listed.argsort(axis=1, kind="stable")
+    ids = listed[rows, order]
+    is_spare = np.zeros(ids.shape, np.bool_)
+    is_spare[:, 1:] = ids[:, 1:] == ids[:, :-1]
+    width = np.count_nonzero(~is_spare, axis=1).max(initial=0)
+    kept = is_spare.argsort(axis=1, kind="stable")[:, :width]
+    of_near = order < near.shape[1]  # of equal ids the first is near if any is
+    return ids[rows, kept], of_near[rows, kept], is_spare[rows, kept]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Matches:
-    """The best granule of each candidate for each part of the query, all `(n_parts, n_ids)`."""
+    """The best granule of each candidate for each part of the query, all `(n, n_parts, n_ids)`."""
 
     values: NDArray[np.float64]
     """What it is judged by: bits, weighed if the question says so; infinite where there is no granule."""
@@ -243,30 +282,84 @@ class _Matches:
     members: NDArray[np.int64]
 
 
-def _last(found: list[Neighbours], depth: int) -> NDArray[np.float64]:
-    """The greatest distance in each list, `(n_kinds, n_parts, 1)`; infinite where it has all there is."""
-    return np.stack(
-        [
-            answer.distances[:, -1:].astype(np.float64)
-            if depth and answer.ids.shape[1] == depth
-            else np.full((len(answer.ids), 1), np.inf)
-            for answer in found
-        ]
-    )
+@dataclass(frozen=True, slots=True, eq=False)
+class _Questions:
+    """Several questions of as many parts each, made ready to be compared with many codes.
+
+    Where there are projections, a bit that the query is as sure of as of others on average counts 1.
+    """
+
+    codes: Codes
+    """`(n * n_parts, n_bytes)`: the parts of one question after those of another."""
+    n_parts: int
+    sure: AsymmetricQueries | None
+    sizes: NDArray[np.float64]
+    """`(n * n_parts, 1)`: what a bit counts on average."""
+
+    @classmethod
+    def of(cls, questions: Sequence[Question]) -> Self:
+        """Questions of equal shape, all with projections or all without."""
+        n_parts = len(questions[0].codes)
+        codes = np.concatenate([question.codes for question in questions])
+        projections = [each.projections for each in questions if each.projections is not None]
+        if not projections:
+            return cls(codes, n_parts, None, np.ones((len(codes), 1)))
+        reals = np.concatenate(projections)
+        sizes = np.abs(reals).mean(axis=1, keepdims=True)
+        return cls(codes, n_parts, AsymmetricQueries.of(codes, reals), np.maximum(sizes, TINY))
+
+    @property
+    def n_bits(self) -> int:
+        return 8 * int(self.codes.shape[1])
+
+    def of_each(self, rows: NDArray[T]) -> NDArray[T]:
+        """A row a part, `(n * n_parts, m)`, as a row a question, `(n, n_parts * m)`."""
+        return rows.reshape(len(rows) // self.n_parts, -1)
+
+    def of_parts(self, rows: NDArray[T]) -> NDArray[T]:
+        """The same as `(n, n_parts, m)`."""
+        return rows.reshape(len(rows) // self.n_parts, self.n_parts, -1)
+
+    def distances(self, codes: Codes) -> NDArray[np.float64]:
+        """From every part to `(m, n_bytes)` codes, `(n * n_parts, m)`, in bits."""
+        if self.sure is not None:
+            return self.sure.distances(codes) / self.sizes
+        own = self.codes
+        return hamming(own, np.ascontiguousarray(codes[:, : own.shape[1]])).astype(np.float64)
+
+    def matches(self, index: Index, ids: NDArray[np.int64]) -> _Matches:
+        """The best granule of each question's own pictures `(n, n_ids)`."""
+        own = np.repeat(ids, self.n_parts, axis=0)
+        if self.sure is not None:
+            nearest = index.asymmetric_distances_to(self.sure, own)
+            values, bits, members = nearest.distances / self.sizes, nearest.bits, nearest.members
+        else:
+            bits, members = np.empty(own.shape, np.int32), np.empty(own.shape, np.int64)
+            for row, code in enumerate(self.codes):
+                bits[row], members[row] = index.distances_to(code, own[row], prefix_bits=self.n_bits)
+            values = np.where(members >= 0, bits.astype(np.float64), np.inf)
+        return _Matches(self.of_parts(values), self.of_parts(bits), self.of_parts(members))
+
+
+def _last(found: Neighbours, depth: int) -> NDArray[np.float64]:
+    """The greatest distance in each list, `(n_lists, 1)`; infinite where it has all there is."""
+    if depth and found.ids.shape[1] == depth:
+        return found.distances[:, -1:].astype(np.float64)
+    return np.full((len(found.ids), 1), np.inf)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _ByChance:
-    """What is to expect by chance, of each kind of granule and each part of the query."""
+    """What is to expect by chance, of each kind of granule and each part of each question."""
 
     median: NDArray[np.float64]
-    """`(n_kinds, n_parts, 1)` or `(1, n_parts, 1)`, of the distances by chance."""
+    """`(n_kinds, n, n_parts, 1)` or `(1, n, n_parts, 1)`, of the distances by chance."""
     spread: NDArray[np.float64]
     log_trials: NDArray[np.float64]
-    """`(n_kinds, n_parts, 1)`: what the chance of one match is multiplied by, its logarithm."""
+    """`(n_kinds, 1, n_parts, 1)`: what the chance of one match is multiplied by, its logarithm."""
 
     @classmethod
-    def of(cls, kinds: list[Index], prepared: Prepared, share: float) -> Self:
+    def of(cls, kinds: Sequence[Index], asked: _Questions, share: float) -> Self:
         """Of a search that compares with a `share` of what the indexes hold.
 
         Distances are judged by each kind where a gallery has enough of each, else by all together. What is
@@ -274,23 +367,21 @@ class _ByChance:
         counts for less where there are many of its like to match (a weighted Bonferroni correction;
         Genovese, Roeder, Wasserman, Biometrika 2006).
         """
-        samples = [prepared.distances(index.sample(SAMPLE)) for index in kinds]
+        samples = [asked.distances(index.sample(SAMPLE)) for index in kinds]
         if any(sampled.shape[1] < LEAST for sampled in samples):
             samples = [np.concatenate(samples, axis=1)]
-        n_bits = prepared.question.n_bits
-        chances = [[Chance.of(row, n_bits) for row in sampled] for sampled in samples]
-        n_parts = len(prepared.question.codes)
-        shares = np.full(n_parts, 1 / (2 * max(n_parts - 1, 1)))
-        shares[0] = 1 / 2 if n_parts > 1 else 1
+        chances = [Chance.of(sampled, asked.n_bits) for sampled in samples]
+        shares = np.full(asked.n_parts, 1 / (2 * max(asked.n_parts - 1, 1)))
+        shares[0] = 1 / 2 if asked.n_parts > 1 else 1
         n_compared = np.array([max(index.n_codes * share, 1.0) for index in kinds])
         return cls(
-            np.array([[[chance.median] for chance in of_kind] for of_kind in chances]),
-            np.array([[[chance.spread] for chance in of_kind] for of_kind in chances]),
-            np.log(n_compared[:, None, None] / shares[:, None]),
+            np.stack([asked.of_parts(chance.median[:, None]) for chance in chances]),
+            np.stack([asked.of_parts(chance.spread[:, None]) for chance in chances]),
+            np.log(n_compared[:, None, None, None] / shares[:, None]),
         )
 
     def log_expected(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Matches as near to expect, of `(n_kinds, n_parts, n)` distances: their logarithms."""
+        """Matches as near to expect, of `(n_kinds, n, n_parts, m)` distances: their logarithms."""
         return log_shares(values, self.median, self.spread) + self.log_trials
 
 
@@ -300,17 +391,16 @@ class _Watch:
     def __init__(self) -> None:
         self._stages: dict[str, Stage] = {}
 
-    @property
-    def stages(self) -> list[Stage]:
-        """In the order in which they first came by."""
-        return list(self._stages.values())
+    def stages(self, **n: int) -> list[Stage]:
+        """In the order in which they first came by, with the pictures that came out of each."""
+        return [replace(stage, n=n[name]) for name, stage in self._stages.items()]
 
     @contextmanager
-    def __call__(self, name: str, what: str) -> Iterator[Stage]:
+    def __call__(self, name: str, what: str) -> Iterator[None]:
         stage = self._stages.setdefault(name, Stage(name, what))
         stage.what = what
         started = perf_counter()
         try:
-            yield stage
+            yield
         finally:
             stage.seconds += perf_counter() - started

@@ -15,7 +15,7 @@ import os
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -235,15 +235,19 @@ class Store:
         }
         return [rows[id] for id in ids if id in rows]
 
-    def boxes_of(self, regions: Sequence[tuple[int, int]]) -> dict[int, Box]:
-        """The box of one region of each of some pictures, by id; a picture that is gone is left out."""
-        number = dict(regions)
-        blobs = self._in_chunks("SELECT id, boxes FROM codes WHERE id IN ({})", list(number))
-        return {id: Box(*_rows_of_boxes(blob)[number[id]].astype(np.float64).tolist()) for id, blob in blobs}
+    def boxes_of(self, regions: Collection[tuple[int, int]]) -> dict[tuple[int, int], Box]:
+        """The boxes of some regions, by the picture's id and their number; of pictures that are not gone."""
+        ids = list({id for id, _ in regions})
+        blobs = dict(self._in_chunks("SELECT id, boxes FROM codes WHERE id IN ({})", ids))
+        return {
+            (id, number): Box(*_rows_of_boxes(blobs[id])[number].astype(np.float64).tolist())
+            for id, number in regions
+            if id in blobs
+        }
 
     def box(self, id: int, region: int) -> Box:
         """The box of one region of a picture."""
-        return self.boxes_of([(id, region)])[id]
+        return self.boxes_of([(id, region)])[id, region]
 
     def boxes(self, ids: Sequence[int]) -> list[NDArray[np.float32]]:
         """The boxes of all regions of pictures, `(n_regions, 4)` each; none for a picture that is gone."""

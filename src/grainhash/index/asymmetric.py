@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Self
 
 import numpy as np
@@ -109,27 +110,26 @@ class AsymmetricQueries:
     def to_given(
         self, segments: Sequence[Segment], ids: NDArray[np.int64]
     ) -> tuple[Nearest, NDArray[np.bool_]]:
-        """What of given items is nearest, and which of the ids there are, `(n,)`."""
-        shape = len(self.codes), len(ids)
-        sums, members, bits = np.full(shape, NONE), np.full(shape, -1), np.full(shape, NONE)
-        known = np.zeros(len(ids), np.bool_)
+        """The nearest of given items, `(n_queries, n)` or `(1, n)` for all, and which ids there are."""
+        known = np.zeros(ids.shape, np.bool_)
+        parts = []
         for segment in segments:
-            positions = segment.find(ids)
+            positions = segment.find(ids.ravel()).reshape(ids.shape)
             here = positions >= 0
-            if here.all():  # no other segment has any
-                known = here
-                sums, members, bits = self._in_segment(segment, positions)
-                break
             if here.any():
+                parts.append(
+                    kernels.asymmetric(segment.codes, segment.offsets, self.codes, self.weights, positions)
+                )
                 known |= here
-                found = self._in_segment(segment, positions[here])
-                sums[:, here], members[:, here], bits[:, here] = found
+            if known.all():
+                break
+        if not parts:
+            shape = len(self.codes), ids.shape[1]
+            parts = [(np.full(shape, NONE), np.full(shape, -1), np.full(shape, NONE))]
+        sums = reduce(np.minimum, (part[0] for part in parts))  # NONE where an item is in another segment
+        members = reduce(np.maximum, (part[1] for part in parts))
+        bits = reduce(np.minimum, (part[2] for part in parts))
         return Nearest(np.where(members >= 0, self._reals(sums), np.inf), members, bits), known
-
-    def _in_segment(
-        self, segment: Segment, positions: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32]]:
-        return kernels.asymmetric(segment.codes, segment.offsets, self.codes, self.weights, positions[None])
 
     def _reals(self, sums: NDArray[np.int32]) -> NDArray[np.float64]:
         distances: NDArray[np.float64] = sums * (self.largest / STEPS)
@@ -138,7 +138,7 @@ class AsymmetricQueries:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Nearest:
-    """The code of each of given items that is nearest to each query, `(n_queries, n)` each."""
+    """The code of each of given items that is nearest to a query, `(n_queries, n)` each."""
 
     distances: NDArray[np.float64]
     """Asymmetric ones; infinite for an item without codes."""

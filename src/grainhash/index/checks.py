@@ -75,6 +75,22 @@ def id_array(ids: ArrayLike) -> Ids:
     return np.require(array, requirements=("C", "A"))
 
 
+def id_rows(ids: ArrayLike, n_queries: int) -> Ids:
+    """Ids in any order, the same for every query, `(1, n)`, or others for each, `(n_queries, n)`.
+
+    Raises:
+        CodesError: not int64, or neither of the two shapes.
+    """
+    array = np.asarray(ids)
+    if array.ndim != 2:
+        return id_array(array)[np.newaxis]
+    if array.dtype != np.int64 or len(array) != n_queries:
+        raise CodesError(
+            f"ids are {array.dtype} {array.shape}; for these queries int64 ({n_queries}, n) or (n,)"
+        )
+    return np.require(array, requirements=("C", "A"))
+
+
 def ascending(ids: Ids) -> Ids:
     """Ids that may name items.
 

@@ -280,21 +280,21 @@ class Index:
         return distances, members
 
     def asymmetric_distances_to(self, queries: AsymmetricQueries, ids: ArrayLike) -> Nearest:
-        """Asymmetric distances from every query to given items, in the order of `ids`; see `search`.
+        """Asymmetric distances from queries to given items, in the order of `ids`; see `search`.
 
         Args:
             queries: of the codes' length, or of fewer bits.
-            ids: `(n,)`.
+            ids: `(n,)` for every query, or `(n_queries, n)` for each its own.
 
         Raises:
             CodesError: queries longer than the codes, or an id that is unknown or removed.
         """
         if check_codes(queries.codes).shape[1] * 8 > self.n_bits:
             raise CodesError(f"queries have {queries.codes.shape[1] * 8} bits, the codes {self.n_bits}")
-        ids = checks.id_array(ids)
-        nearest, known = queries.to_given(self._segments, ids)
+        rows = checks.id_rows(ids, len(queries.codes))
+        nearest, known = queries.to_given(self._segments, rows)
         if not known.all():
-            raise CodesError(f"no item has the id {ids[~known][0]}, or it was removed")
+            raise CodesError(f"no item has the id {rows[~known][0]}, or it was removed")
         return nearest
 
     def member_codes(self, ids: ArrayLike, members: ArrayLike) -> Codes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -528,6 +528,21 @@ class What(BaseModel):
         return WHOLE if self.region is None else Box.parse(self.region)
 
 
+class Finding(NamedTuple):
+    """What searches of different pictures have in common, where they can be searched for together.
+
+    The arguments of `Gallery.find_all`.
+    """
+
+    k: int
+    granularity: Granularity
+    order: Order
+    verify: int
+    min_score: float
+    where: str | None
+    bits: int | None
+
+
 class How(What):
     """How to search; the parameters of every search."""
 
@@ -540,6 +555,19 @@ class How(What):
     where: str | None = Field(
         None, max_length=4096, description="A filter on metadata.", examples=["width >= 500"]
     )
+
+    @property
+    def finding(self) -> Finding:
+        """How to find what matches, whatever it is that is asked for."""
+        return Finding(
+            self.k,
+            self.granularity,
+            self.order,
+            self.verify,
+            self.min_score,
+            self.where,
+            self.bits or None,
+        )
 
 
 class Labelling(BaseModel):

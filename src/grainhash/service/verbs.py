@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from dataclasses import replace as replaced
+from functools import partial
 from itertools import count, takewhile
 from pathlib import Path
 from time import perf_counter
@@ -16,17 +17,17 @@ from typing import Any, TypeVar
 from grainhash import explain_report, report
 from grainhash.duplicates import Copy
 from grainhash.encoder.encoder import Asked, Query
-from grainhash.errors import EncoderMismatch, InputError, PictureDamaged
+from grainhash.errors import EncoderMismatch, InputError, PictureDamaged, PictureError
 from grainhash.explain import Explanation
 from grainhash.gallery import Gallery
 from grainhash.images import decode, encode_jpeg, fit
-from grainhash.service.models import How, Labelling, Labels, Storing, What
+from grainhash.service.models import Finding, How, Labelling, Labels, Storing, What
 from grainhash.service.problems import Problem, busy
 from grainhash.service.settings import ServiceSettings
 from grainhash.service.uploads import is_kept, keep
 from grainhash.service.workers import Look, Workers
 from grainhash.store import PictureRow
-from grainhash.types import WHOLE, PointKind
+from grainhash.types import WHOLE, Found, PointKind
 
 T = TypeVar("T")
 
@@ -51,6 +52,12 @@ LOCKS = 64
 """Contents that can be written at once, at most."""
 
 
+def _seen(asked: Asked | PictureError) -> Asked:
+    if isinstance(asked, PictureError):
+        raise asked
+    return asked
+
+
 def lengths(n_bits: int) -> list[int]:
     """Lengths that codes can well be cut to: 16, 32 and so on, and their own."""
     return [*takewhile(lambda length: length < n_bits, (16 << power for power in count())), n_bits]
@@ -72,47 +79,48 @@ class Verbs:
     async def search(self, data: bytes, how: How, name: str = SENT) -> dict[str, Any]:
         """The answer to a picture, as `report.to_json` has it."""
         query = Query(data, how.box, how.parts, how.points if how.verify else None, name)
-        return await self._workers.look(query, lambda look: self._answer(query, how, look))
+        like = object() if how.verify else how.finding  # each that takes long is answered by itself
+        answer: dict[str, Any] = await self._workers.look(query, like, partial(self._answers, how.finding))
+        return answer
 
     async def similar(self, id: int, how: How) -> dict[str, Any]:
         """The answer to a picture of the gallery."""
         name, data = await self.stored(id)
         return await self.search(data, how, name)
 
-    def _answer(self, query: Query, how: How, look: Look) -> dict[str, Any]:
+    def _answers(
+        self, finding: Finding, queries: Sequence[Query], looks: Sequence[Look]
+    ) -> list[dict[str, Any]]:
+        """The answers to queries that are all searched for in one way."""
         started = perf_counter()
-        asked, encoder = look.asked, look.encoder
+        asked, encoder = [look.asked for look in looks], looks[0].encoder
         while True:
             try:
-                found = self.gallery.find(
-                    asked,
-                    k=how.k,
-                    granularity=how.granularity,
-                    order=how.order,
-                    verify=how.verify,
-                    min_score=how.min_score,
-                    where=how.where,
-                    bits=how.bits or None,
-                    encoder=encoder,
-                )
+                answers = self.gallery.find_all(asked, **finding._asdict(), encoder=encoder)
                 break
-            except EncoderMismatch:  # a refit ended since: the query needs codes of the new encoder
+            except EncoderMismatch:  # a refit ended since: the queries need codes of the new encoder
                 self.gallery.refresh()
                 own = self.gallery.encoder
-                seen = own.ask_all([query])[0]
-                if not isinstance(seen, Asked):
-                    raise seen from None
-                asked, encoder = seen, own.fingerprint
+                asked, encoder = [_seen(each) for each in own.ask_all(queries)], own.fingerprint
+        seconds = perf_counter() - started
+        return [
+            self._document(finding, query, found, {"encode": look.seconds, "search": seconds})
+            for query, look, found in zip(queries, looks, answers, strict=True)
+        ]
+
+    def _document(
+        self, finding: Finding, query: Query, found: Found, seconds: Mapping[str, float]
+    ) -> dict[str, Any]:
         answer = report.Answer(
             query=query.name or SENT,
             query_box=None if query.region == WHOLE else query.region,
             hits=found.hits,
-            n_bits=how.bits or self.gallery.encoder.n_bits,
-            granularity=how.granularity,
+            n_bits=finding.bits or self.gallery.encoder.n_bits,
+            granularity=finding.granularity,
             n_pictures=found.n_pictures,
             stages=found.stages,
-            seconds={"encode": look.seconds, "search": perf_counter() - started},
-            where=how.where,
+            seconds=seconds,
+            where=finding.where,
         )
         document = report.to_json(answer)
         for hit in document["hits"]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
@@ -38,13 +38,18 @@ class Look:
     """What seeing it took, together with the others of its batch."""
 
 
+Then = Callable[[Sequence[Query], Sequence[Look]], Sequence[Any]]
+"""What goes on with queries and what was seen in each; an answer for each, in their order."""
+
+
 @dataclass(slots=True, eq=False)
 class _Job:
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     work: Callable[[], Any] | None = None
     query: Query | None = None
-    then: Callable[[Look], Any] | None = None
+    like: Hashable = None
+    then: Then | None = None
 
     def done(self, value: Any) -> None:
         self.loop.call_soon_threadsafe(self._settle, value)
@@ -121,15 +126,19 @@ class Workers:
         result: T = await self._put(work=work)
         return result
 
-    async def look(self, query: Query, then: Callable[[Look], T]) -> T:
+    async def look(self, query: Query, like: Hashable, then: Then) -> Any:
         """Have a thread look at a query, together with others that wait, and go on with what it saw.
+
+        Args:
+            query: what to look at.
+            like: equal for queries that are gone on with together, if they wait together.
+            then: goes on with such queries; that of any of them does.
 
         Raises:
             PictureError: the picture cannot be used.
             Problem: 503, the queue is full.
         """
-        result: T = await self._put(query=query, then=then)
-        return result
+        return await self._put(query=query, like=like, then=then)
 
     async def _put(self, **what: Any) -> Any:
         loop = asyncio.get_running_loop()
@@ -185,14 +194,29 @@ class Workers:
         looks = encoder.ask_all([job.query for job in jobs if job.query is not None])
         seconds = perf_counter() - started
         self.seen(len(jobs))
+        alike: dict[Hashable, list[tuple[_Job, Look]]] = {}
         for job, asked in zip(jobs, looks, strict=True):
-            then = job.then
-            assert then is not None
             if isinstance(asked, Asked):
-                look = Look(asked, encoder.fingerprint, seconds)
-                job.done(_tried(partial(then, look)))
+                alike.setdefault(job.like, []).append((job, Look(asked, encoder.fingerprint, seconds)))
             else:
                 job.done(asked)
+        for group in alike.values():
+            _go_on(group)
+
+
+def _go_on(group: Sequence[tuple[_Job, Look]]) -> None:
+    """Answer some queries that are alike."""
+    then, queries = group[0][0].then, [job.query for job, _ in group if job.query is not None]
+    assert then is not None
+    answers = _tried(partial(then, queries, [look for _, look in group]))
+    if not isinstance(answers, Exception):
+        for (job, _), answer in zip(group, answers, strict=True):
+            job.done(answer)
+    elif len(group) == 1:
+        group[0][0].done(answers)
+    else:  # one of them spoils it for all: each for itself
+        for each in group:
+            _go_on([each])
 
 
 def _tried(work: Callable[[], Any]) -> Any:
