@@ -5,10 +5,11 @@ its own asks, with plain sockets and as many threads as clients; it takes its sh
 
 - encoder: how many queries a second `Encoder.ask_all` sees in this process, on all cores, eight together.
 - one: one client after another.
-- saturated: more clients than cores, in rounds. The throughput of each is compared with the encoder's own
-  right before and right after it, as the machine's speed changes; the median of the rounds counts. What the
-  server says of its own times, in a tenth of the answers, tells where the rest goes: a batch in the network,
-  and one search.
+- by_clients: the throughput by how many ask at once: where more bring no more, the server is saturated.
+- saturated: as many clients as fill half of its queue, in rounds. The throughput of each is compared with the
+  encoder's own right before and right after it, as the machine's speed changes; the median of the rounds
+  counts. What the server says of its own times, in a tenth of the answers, tells where the rest goes: a batch
+  in the network, and the search of it.
 - memory: resident memory of the server after a tenth of the requests, and after each round.
 - overload: four times as many clients as the server has room for.
 
@@ -46,7 +47,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 ISSUE = "service"
 SIZE = (500, 375)
 QUEUE = 64
-CLIENTS = 16
+CLIENTS = 32
+LEVELS = (2, 4, 8, 16, 32, 48)
 TOGETHER = 8
 ROUNDS = 5
 OVERLOAD = 4
@@ -69,6 +71,7 @@ def main() -> None:
             ask(server.url, data, 20, 2)
             one = ask(server.url, data, n_one, 1)
             ask(server.url, data, n_requests // 10, CLIENTS)
+            by_clients = [ask(server.url, data, n_requests // 20, level) for level in LEVELS]
             memory, own, many = [server.memory_mb()], [encoder_rate(data, n_encoded)], []
             rest = n_requests - n_requests // 10
             for _ in range(ROUNDS):
@@ -82,6 +85,7 @@ def main() -> None:
         "gallery": n_pictures,
         "encoder_queries_a_second": own,
         "one": one,
+        "by_clients": by_clients,
         "saturated": {"rounds": many, "over_the_encoder": shares},
         "memory_mb": memory,
         "overload": {**overload, "clients": OVERLOAD * (QUEUE + usable_cores())},
