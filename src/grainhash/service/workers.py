@@ -81,6 +81,7 @@ class Workers:
     _jobs: deque[_Job] = field(default_factory=deque)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _threads: list[threading.Thread] = field(default_factory=list)
+    _n_idle: int = 0
     _closing: bool = False
 
     def start(self) -> None:
@@ -153,8 +154,10 @@ class Workers:
     def _work(self) -> None:
         while True:
             with self._changed:
+                self._n_idle += 1
                 while not self._jobs and not self._closing:
                     self._changed.wait()
+                self._n_idle -= 1
                 if not self._jobs:
                     return
                 jobs = self._take()
@@ -174,12 +177,12 @@ class Workers:
             job.done(error)
 
     def _take(self) -> list[_Job]:
-        """The next job, and if that is a query its share of the queries that wait."""
+        """The next job, and if that is a query others that wait, of which every idle thread has its share."""
         first = self._jobs.popleft()
         if first.query is None:
             return [first]
         waiting = [job for job in self._jobs if job.query is not None]
-        share = min(TOGETHER - 1, len(waiting) // len(self._threads))
+        share = min(TOGETHER - 1, len(waiting) // (1 + self._n_idle))
         for job in waiting[:share]:
             self._jobs.remove(job)
         return [first, *waiting[:share]]
