@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grainhash.chance import LEAST, LOW, USUAL_MEDIAN, USUAL_SPREAD, Chance, log_shares, score_of, together
+from grainhash.chance import LEAST, LOW, USUAL_MEDIAN, Chance, log_shares, score_of, together, usual_spread
 
 N_BITS = 256
 
@@ -44,7 +44,14 @@ def test_no_granule_is_no_match():
 def test_a_few_granules_say_nothing_of_chance(sample):
     chance = Chance.of(sample, N_BITS)
     assert chance.median.tolist() == [USUAL_MEDIAN * N_BITS] * 3
-    assert chance.spread.tolist() == [USUAL_SPREAD * N_BITS] * 3
+    assert chance.spread.tolist() == [usual_spread(N_BITS) * N_BITS] * 3
+
+
+def test_short_codes_are_usually_spread_as_widely_as_measured():
+    """See `usual_spread`: a short code is near to many by chance."""
+    measured = {16: 0.146, 32: 0.114, 64: 0.089, 128: 0.077, 256: 0.074}
+    for n_bits, spread in measured.items():
+        assert usual_spread(n_bits) == pytest.approx(spread, abs=0.005)
 
 
 def test_a_gallery_of_one_and_the_same_picture_has_some_spread():

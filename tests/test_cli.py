@@ -382,6 +382,8 @@ def test_a_gallery_with_boxes_of_a_detector(run, photos, tmp_path):
     code, out, err = run(*new)
     assert code == 0
     assert "no.png" in out + err
+    _, out, _ = run("index", photos, "-g", tmp_path / "json", "--boxes", table, "--json")
+    assert json.loads(out)["unmatched_boxes"] == ["no.png"]
     query = photos / "things/coffee.png"
     _, out, _ = run(
         "search", query, "-g", tmp_path / "g", "--region", "0.05,0.5,0.3,0.98", "--by", "part", "--json"
@@ -399,6 +401,18 @@ def test_a_gallery_with_boxes_of_a_detector(run, photos, tmp_path):
     assert not (tmp_path / "h").exists()
 
 
+def test_digits_without_end_are_no_number(run, photos, tmp_path):
+    run("index", photos, "-g", tmp_path / "g")
+    query, digits = photos / "things/coffee.png", "9" * 5000
+    for arguments in (("search", query, "--parts", digits), ("cluster", "--k", digits)):
+        code, _, err = run(*arguments, "-g", tmp_path / "g")
+        assert code == 2
+        assert "auto, or a number" in err.replace("\n", " ")
+    code, _, err = run("explain", query, digits, "-g", tmp_path / "g")
+    assert code == 1
+    assert "not in the gallery" in err
+
+
 def test_index_as_json(run, photos, tmp_path):
     (photos / "bad.png").write_bytes(b"no picture")
     table = tmp_path / "table.jsonl"
@@ -406,7 +420,7 @@ def test_index_as_json(run, photos, tmp_path):
     code, out, err = run("index", photos, "-g", tmp_path / "g", "--metadata", table, "--json", "--workers", 1)
     assert (code, err) == (0, "")
     report = json.loads(out)
-    keys = "gallery added updated unchanged removed relabelled skipped unmatched seconds"
+    keys = "gallery added updated unchanged removed relabelled skipped unmatched seconds unmatched_boxes"
     assert list(report) == keys.split()
     assert (report["gallery"], report["added"], report["unmatched"]) == (str(tmp_path / "g"), 4, ["none.png"])
     assert list(report["skipped"]) == [str(photos / "bad.png")]

@@ -63,6 +63,13 @@ def test_coco_in_pixels_ends_at_the_edge(tmp_path):
         ),
         (
             "a.json",
+            '{"images": [{"id": 7, "file_name": "a", "width": 4, "height": 4}], "annotations":'
+            ' [{"image_id": 7, "bbox": [1, 2, 3, 1' + 400 * "0" + "]}]}",
+            "annotation 0: bbox is 1000",
+        ),
+        ("a.json", '[{"image_id": 7, "bbox": [1, 2, 3, 4], "score": 1}]', "a list, as of results"),
+        (
+            "a.json",
             json.dumps(COCO | {"images": [{"id": 7, "file_name": "a", "width": 0, "height": 4}]}),
             "annotation 0: its image is 0 x 4 pixels",
         ),
@@ -73,7 +80,17 @@ def test_a_file_that_cannot_be_read_says_where(tmp_path, name, text, said):
         read_detections(written(tmp_path, name, text))
 
 
-@pytest.mark.parametrize("corners", ["1.2,0,1.5,1", "0.4,0.5,0.4,0.9", "0.5,0,0.2,1", "-3,-3,-1,-1"])
+@pytest.mark.parametrize(
+    "corners",
+    [
+        "0.999999,0,1.5,1",
+        "0.5,0.5,0.500001,0.6",
+        "1.2,0,1.5,1",
+        "0.4,0.5,0.4,0.9",
+        "0.5,0,0.2,1",
+        "-3,-3,-1,-1",
+    ],
+)
 def test_a_box_outside_or_of_no_area_is_refused(tmp_path, corners):
     file = written(tmp_path, "a.csv", f"path,x0,y0,x1,y1\nb.jpg,{corners}\n")
     with pytest.raises(BoxError, match=r"line 2: the box .* has no area inside its picture"):

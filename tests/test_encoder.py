@@ -12,7 +12,7 @@ from PIL import Image
 from grainhash import Box, Encoder
 from grainhash.encoder.encoder import Query
 from grainhash.encoder.granules import WHOLE_ONLY, GranuleSettings, Grid
-from grainhash.errors import EncoderError, PictureDamaged, PictureTooLarge
+from grainhash.errors import EncoderError, InputError, PictureDamaged, PictureTooLarge
 from grainhash.hashing.function import Affine, HashFunction
 from grainhash.images import Limits
 
@@ -200,6 +200,41 @@ def test_thousands_of_given_boxes_are_no_more_regions_than_proposals(encoder, ph
     codes = encoder.codes([encoder.cut(photographs / "things/coffee.png", boxes=boxes)])[0]
     assert len(codes.boxes) == 16
     assert Box(*map(float, codes.boxes[4])).iou(boxes[0]) > 0.999
+
+
+def test_a_given_box_too_thin_to_keep_is_left_out(encoder, photographs):
+    """As of a detector that reaches over the edge by a thousandth of a pixel."""
+    picture = photographs / "animals/chelsea.png"
+    for box in (Box(1 - 1e-6, 0, 1, 1), Box(0.2, 0.5, 0.8, 0.5 + 1e-6)):
+        given = encoder.cut(picture, boxes=[box, Box(0.1, 0.1, 0.4, 0.5)])
+        np.testing.assert_array_equal(
+            given.boxes, encoder.cut(picture, boxes=[Box(0.1, 0.1, 0.4, 0.5)]).boxes
+        )
+
+
+@pytest.mark.parametrize("size", [(3, 3), (5000, 4), (451, 300)])
+def test_a_region_at_the_very_edge_is_a_pixel_at_least(encoder, size):
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    for region in (Box(0.9999, 0, 1, 1), Box(0, 0.99, 1, 1), Box(0.84, 0.9, 1, 1), Box(0, 0, 1e-5, 1e-5)):
+        for points in ("map", "orb", "sift"):
+            asked = encoder.ask(pixels, region=region, parts=4, points=points)
+            assert asked.boxes[0] == region
+            assert asked.points is not None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"region": (0, 0, 1, 1)}, "a Box is needed"),
+        ({"parts": -1}, "0 to 100 things"),
+        ({"parts": 101}, "0 to 100 things"),
+        ({"parts": 1.5}, "0 to 100 things"),
+        ({"points": "surf"}, "choose map, orb, sift"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_refused(encoder, wrong, said):
+    with pytest.raises(InputError, match=said):
+        encoder.ask(np.zeros((9, 9, 3), np.uint8), **wrong)
 
 
 def test_one_colour_has_tiles_alone(encoder):

@@ -473,6 +473,49 @@ def test_points_that_match_bring_a_hit_forward_and_say_where(full, photographs, 
     assert [hit.false_matches for hit in hits] == sorted(hit.false_matches for hit in hits)
 
 
+@pytest.mark.parametrize("points", ["map", "sift"])
+def test_the_very_picture_comes_first_however_many_points_match(gallery, photographs, tmp_path, points):
+    """Of copies of which hundreds of points match, no number of false matches is left to tell them by."""
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    picture = Image.open(photographs / "people/astronaut.png").convert("RGB")
+    for quality in (20, 40, 60):
+        picture.save(folder / f"{quality}.jpg", quality=quality)
+    picture.save(folder / "original.png")
+    gallery.index(folder)
+    hits = gallery.search(folder / "original.png", k=4, verify=4, points=points)
+    assert names(hits)[0] == "original.png"
+    assert all(hit.match is not None for hit in hits)
+    if points == "sift":
+        assert hits[0].false_matches == hits[1].false_matches == 0
+        places = [hit.match.n_places for hit in hits]
+        assert places == sorted(places, reverse=True)
+
+
+def test_a_hit_whose_file_is_another_by_now_is_not_verified(gallery, photos):
+    gallery.index(photos)
+    query = (photos / "animals/chelsea.png").read_bytes()
+    shutil.copyfile(photos / "things/coffee.png", photos / "animals/chelsea.png")
+    hits = gallery.search(query, verify=4)
+    assert names(hits)[0] == "chelsea.png"
+    assert hits[0].match is None
+
+
+def test_an_explanation_has_the_score_of_a_search_that_verifies(full, photographs):
+    picture, box = Image.open(photographs / "people/astronaut.png").convert("RGB"), Box(0.3, 0.25, 0.75, 0.85)
+    crop = picture.crop([round(edge) for edge in box.pixels(*picture.size)])
+    (hit,) = full.search(crop, k=1, verify=1)
+    found = full.explain(crop, hit.id, points="map").found
+    assert (found.score, found.box, found.match.n_places) == (hit.score, hit.box, hit.match.n_places)
+    assert found.false_matches == pytest.approx(hit.false_matches)
+
+
+@pytest.mark.parametrize("boxes", [[(0, 0, 1, 1)], None, 5])
+def test_boxes_of_another_kind_are_refused(gallery, photos, boxes):
+    with pytest.raises(InputError, match="it is to give a list of Box"):
+        gallery.index(photos, boxes_of=lambda path: boxes)
+
+
 def test_only_the_best_are_verified_and_the_answer_is_as_long_as_asked(full, photographs):
     query = photographs / "things/coffee.png"
     assert len(full.search(query, k=1, verify=5)) == 1
@@ -481,7 +524,16 @@ def test_only_the_best_are_verified_and_the_answer_is_as_long_as_asked(full, pho
     assert all(hit.match is None for hit in hits[2:])
     again = full.search(query, k=9, verify=2, min_score=hits[0].score)
     assert names(again) == ["coffee.png"]
-    for wrong in ({"verify": -1}, {"verify": 10**6}, {"verify": 1, "points": "surf"}):
+    for wrong in (
+        {"verify": -1},
+        {"verify": 10**6},
+        {"verify": 1.5},
+        {"verify": 1, "points": "surf"},
+        {"k": 2.5},
+        {"k": True},
+        {"bits": 8.0},
+        {"region": (0, 0, 1, 1)},
+    ):
         with pytest.raises(InputError):
             full.search(query, **wrong)
     with pytest.raises(InputError, match="no points"):

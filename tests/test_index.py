@@ -418,6 +418,26 @@ def test_ids_go_on_where_they_were() -> None:
     assert lowest.search(code, 9, allow=[2**63 - 1, -(2**63)]).ids.tolist() == [[-(2**63)]]
 
 
+@pytest.mark.parametrize("in_groups", [False, True])
+def test_a_sample_is_of_what_was_not_removed(in_groups: bool) -> None:
+    """As many codes as without removals, spread evenly, over segments too."""
+    index, n_codes = Index(64), 6000
+    offsets = np.append(np.arange(0, n_codes + 1, 3), [n_codes] * 500) if in_groups else None
+    n_items = n_codes if offsets is None else len(offsets) - 1  # the last have no codes
+    for part in range(2):
+        codes = np.arange(part * n_codes, (part + 1) * n_codes, dtype=">u8").view(np.uint8)
+        index.add(codes.reshape(-1, 8), np.arange(part * 10_000, part * 10_000 + n_items), offsets)
+    index.remove_ids(index.ids[::2])
+    index.remove_ids(np.arange(1000))
+    live = {code.tobytes() for id in index.ids for code in index.codes_of(id)}
+    sample = index.sample(1000)
+    assert 1000 <= len(sample) <= 1002
+    assert {code.tobytes() for code in sample} <= live
+    assert len(index.sample(10**6)) == index.n_codes
+    index.remove_ids(index.ids)
+    assert index.sample(10).shape == (0, 8)
+
+
 def test_removed_ids_never_come_back() -> None:
     index = index_of(np.zeros((4, 8), np.uint8))
     assert index.remove_ids([3, 1, 3, 99]) == 2

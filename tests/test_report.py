@@ -16,7 +16,7 @@ from rich.console import Console
 
 from grainhash.errors import InputError
 from grainhash.report import Answer, html_page, plan, reason, terminal, to_json, write_html
-from grainhash.types import WHOLE, Box, Hit, Stage
+from grainhash.types import WHOLE, Box, Hit, Match, Stage
 
 NAMES = ["wide.jpg", "tall.png", "漢字 été.png", "<script>alert('x')</script>.jpg", "[red]not markup[!].png"]
 
@@ -86,6 +86,10 @@ def test_reason_names_what_matched() -> None:
     assert reason(part, 256) == "a part matched: 31 of 256 bits differ; the whole differs by 92"
     whole = _hit("x", box=WHOLE, distance=92, part_distance=95)
     assert reason(whole, 256) == "the whole matched: 92 of 256 bits differ; parts differ by 95 or more"
+    corners = np.array([[0, 0], [1, 0], [1, 0.9]])
+    match = Match(corners, corners, corners, 7, -20.0, np.eye(3)[:2])
+    verified = _hit("x", box=match.box, distance=92, part_distance=95, match=match)
+    assert reason(verified, 256).startswith("7 points match; the whole matched: 92 of 256 bits differ")
     alone = _hit("x", box=WHOLE, distance=92, part_distance=None)
     assert reason(alone, 64) == "the whole matched: 92 of 64 bits differ"
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grainhash import search
-from grainhash.chance import USUAL_MEDIAN, USUAL_SPREAD
+from grainhash.chance import USUAL_MEDIAN, usual_spread
 from grainhash.errors import InputError
 from grainhash.index import Index
 from grainhash.search import WHOLE_PICTURE, Question, Ranking, rank, rank_all
@@ -51,7 +51,7 @@ def bits(a, b):
 
 def expected_by_chance(distance, n):
     """What `grainhash.chance` says of a gallery too small to say itself what is chance."""
-    return n * NormalDist(USUAL_MEDIAN * N_BITS, USUAL_SPREAD * N_BITS).cdf(distance)
+    return n * NormalDist(USUAL_MEDIAN * N_BITS, usual_spread(N_BITS) * N_BITS).cdf(distance)
 
 
 def share_of(asked, n_queries):
@@ -90,7 +90,9 @@ def brute_force(pictures, queries, k, granularity, n_granules, depth):
         if matches:
             _, _, asked, *_ = min(matches)
             nearest = [
-                (distance, -kind, region) for _, kind, part, distance, region in matches if part == asked
+                (distance, -kind if distance else kind, region)
+                for _, kind, part, distance, region in matches
+                if part == asked
             ]
             distance, _, region = min(nearest)
             whole = min(bits(query, whole_code) for query in queries)
@@ -196,6 +198,30 @@ def test_questions_asked_together_are_answered_as_each_alone(gallery, many, k, g
         assert [stage.name for stage in one.stages] == [stage.name for stage in other.stages]
         assert one.stages[-1].n == other.stages[-1].n == len(one.ids)
     assert rank_all(wholes, regions, [], k, granularity) == []
+
+
+def test_many_questions_are_ranked_a_few_at_a_time():
+    """However many there are, memory is that of a few."""
+    rng = np.random.default_rng(0)
+    wholes, regions = Index(64), Index(64)
+    wholes.add(rng.integers(0, 256, (500, 8), np.uint8), np.arange(500))
+    regions.add(np.empty((0, 8), np.uint8), np.arange(500), np.zeros(501, np.int64))
+    questions = [Question(code[None]) for code in rng.integers(0, 256, (9, 8), np.uint8)]
+    expected = rank_all(wholes, regions, questions, 5)
+    with (
+        patch.object(search, "ROOM", 4 * search.DEPTH * 5),
+        patch.object(search, "_ranked", wraps=search._ranked) as ranked,
+    ):
+        found = rank_all(wholes, regions, questions, 5)
+    assert [len(call.args[3].codes) for call in ranked.call_args_list] == [4, 4, 1]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.ids, other.ids)
+
+
+def test_a_question_of_nothing_is_refused():
+    wholes, regions = indexes({1: ([0, 0], [])})
+    with pytest.raises(InputError, match="no parts"):
+        rank(wholes, regions, Question(np.zeros((0, 2), np.uint8)), 1)
 
 
 def test_an_unknown_granularity_is_refused():

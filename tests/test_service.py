@@ -35,7 +35,7 @@ from grainhash.encoder.granules import WHOLE_ONLY
 from grainhash.errors import InputError, PictureError
 from grainhash.service import models as service_models
 from grainhash.service.guard import Rates
-from grainhash.service.models import Labelling
+from grainhash.service.models import How, Labelling
 from grainhash.service.problems import Problem
 from grainhash.service.settings import ServiceSettings
 from grainhash.service.uploads import Bodies
@@ -150,6 +150,22 @@ def test_queries_that_are_alike_go_on_together_and_one_spoils_nothing(indexed, p
     assert isinstance(answers[1], InputError)
     assert isinstance(answers[4], PictureError)
     assert sizes == [3, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("how", [{}, {"k": 101}, {"parts": 1}, {"verify": 1}])
+def test_what_takes_long_is_answered_alone(indexed, how):
+    """So that whoever asks for little does not wait for it."""
+    likes = []
+
+    class Looking:
+        async def look(self, query, like, then):
+            likes.append(like)
+
+    with Gallery.open(indexed) as gallery:
+        verbs = Verbs(gallery, Looking(), ServiceSettings())
+        for _ in range(2):
+            asyncio.run(verbs.search(b"", How(**how)))
+    assert (likes[0] == likes[1]) == (not how)
 
 
 def test_a_stored_picture_is_looked_for_by_its_id(server):

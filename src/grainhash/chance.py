@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log1p
+from math import log1p, sqrt
 from typing import Self
 
 import numpy as np
@@ -46,8 +46,17 @@ POWER = -0.25
 
 Tuned on splits of our own: towards minus infinity the least counts alone, towards 0 their product."""
 
-USUAL_MEDIAN, USUAL_SPREAD = 0.49, 0.07
-"""Of distances between unrelated photographs' granules, as shares of the bits: the shipped encoder's."""
+USUAL_MEDIAN = 0.49
+"""Of distances between unrelated photographs' granules, as a share of the bits: the shipped encoder's."""
+
+
+def usual_spread(n_bits: int) -> float:
+    """The spread of the same distances, as a share of the bits: fewer bits are fewer throws of a die.
+
+    Through what asymmetric distances to wholes measure with the shipped encoder on Caltech-101's database
+    pictures (.146, .114, .089, .077 and .074 at 16 to 256 bits), which spread more than any other.
+    """
+    return sqrt(0.07**2 + 0.3 * (1 / n_bits - 1 / 256))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +80,8 @@ class Chance:
     @classmethod
     def usual(cls, n_queries: int, n_bits: int) -> Self:
         """Where there is too little to go by."""
-        return cls(np.full(n_queries, USUAL_MEDIAN * n_bits), np.full(n_queries, USUAL_SPREAD * n_bits))
+        median, spread = USUAL_MEDIAN * n_bits, usual_spread(n_bits) * n_bits
+        return cls(np.full(n_queries, median), np.full(n_queries, spread))
 
 
 def log_shares(

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from grainhash.errors import BoxError, MetadataError
 from grainhash.metadata import PathTable, read_rows
-from grainhash.types import Box
+from grainhash.types import BOX_STEPS, Box
 
 CORNERS = ("x0", "y0", "x1", "y1")
 
@@ -95,6 +95,8 @@ def _table(file: Path) -> Iterator[tuple[str, _Detection]]:
 def _coco(file: Path) -> Iterator[tuple[str, _Detection]]:
     try:
         document = json.loads(file.read_text("utf-8"))
+        if isinstance(document, list):
+            raise ValueError("a list, as of results, does not say which pictures the boxes are of")
         images = {image["id"]: image for image in document["images"]}
         annotations = list(document["annotations"])
     except OSError as error:
@@ -122,7 +124,7 @@ def _coco(file: Path) -> Iterator[tuple[str, _Detection]]:
 def _number(value: Any, name: str, where: str) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if isinstance(value, bool) or not isfinite(number):
         raise MetadataError(f"{where}: {name} is {value!r}, not a number")
@@ -132,8 +134,9 @@ def _number(value: Any, name: str, where: str) -> float:
 def _clipped(corners: Sequence[float], where: str) -> Box:
     """The box inside the picture."""
     x0, y0, x1, y1 = (min(max(corner, 0.0), 1.0) for corner in corners)
-    try:
-        return Box(x0, y0, x1, y1)
-    except BoxError:
+    if min(x1 - x0, y1 - y0) * BOX_STEPS < 1:
         written = ", ".join(f"{corner:g}" for corner in corners)
-        raise BoxError(f"{where}: the box {written} has no area inside its picture") from None
+        raise BoxError(
+            f"{where}: the box {written} has no area inside its picture; corners are fractions of it, 0 to 1"
+        )
+    return Box(x0, y0, x1, y1)

@@ -219,7 +219,7 @@ def _view_pair(explanation: Explanation, view: _View) -> Image.Image:
     for side in (explanation.query, explanation.hit):
         seen = view.of(side)
         assert seen is not None  # or it would be no view
-        left, top, right, bottom = _edges(side.box, *side.rgb.shape[1::-1])
+        left, top, right, bottom = side.box.whole_pixels(*side.rgb.shape[1::-1])
         picture = _enlarged(side.rgb[top:bottom, left:right])
         low, high = seen.min(), seen.max()
         levels = (seen - low) / max(high - low, np.finfo(np.float64).tiny)
@@ -231,7 +231,7 @@ def _view_pair(explanation: Explanation, view: _View) -> Image.Image:
 def _with_heat(side: Side) -> Image.Image:
     """A picture, dim but for the part that was compared, which is grey under its heat map and outlined."""
     picture = _enlarged(side.rgb)
-    left, top, right, bottom = _edges(side.box, *picture.size)
+    left, top, right, bottom = side.box.whole_pixels(*picture.size)
     largest = max(np.abs(side.heat).max(), np.finfo(np.float64).tiny)
     levels = _resized(side.heat / largest, (right - left, bottom - top), Image.Resampling.BICUBIC)
     part = _covered(picture.crop((left, top, right, bottom)), _coloured((levels + 1) / 2, HEAT))
@@ -241,13 +241,6 @@ def _with_heat(side: Side) -> Image.Image:
     if side.box != WHOLE:
         draw.rectangle((left - 1, top - 1, right, bottom), outline="white", width=2)
     return dim
-
-
-def _edges(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of a box in whole pixels, one at least."""
-    x0, y0, x1, y1 = (round(edge) for edge in box.pixels(width, height))
-    left, top = min(x0, width - 1), min(y0, height - 1)
-    return left, top, max(x1, left + 1), max(y1, top + 1)
 
 
 def _enlarged(rgb: Rgb) -> Image.Image:

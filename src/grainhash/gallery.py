@@ -58,7 +58,7 @@ from grainhash.types import (
     Stage,
     silent,
 )
-from grainhash.verification import points_of_hit, verified
+from grainhash.verification import points_of_hit, verified, with_match
 from grainhash.where import BUILT_IN, compile_where
 
 MAX_K = 1_000_000
@@ -439,8 +439,13 @@ class Gallery:
             return found
         started = perf_counter()
         best, others = found.hits[:n], found.hits[n:]
-        best = verified(best, question.points, question.boxes[0], self._encoder, found.n_pictures)
-        hits = sorted([*best, *others], key=lambda hit: (hit.false_matches, hit.id))
+        digests = {row.id: row.sha256 for row in self._store.pictures([hit.id for hit in best])}
+
+        def content_of(hit: Hit) -> bytes:
+            return self._unchanged(hit.uri, digests.get(hit.id, ""))
+
+        best = verified(best, question.points, question.boxes[0], self._encoder, found.n_pictures, content_of)
+        hits = [*best, *others]  # none of these is better than the last of those was, by codes alone
         n_matched = sum(hit.match is not None for hit in hits)
         what = f"{len(question.points)} {question.points.kind} points with those of the best {len(best)}"
         stage = Stage("verify", what, n_matched, perf_counter() - started)
@@ -478,7 +483,8 @@ class Gallery:
     ) -> Explanation:
         """Say why a picture of the gallery is a hit for a query, and where in both of them.
 
-        The granules explained are those that `search` finds to match best, with its score.
+        The granules explained are those that `search` finds to match best, with its score; that of a search
+        that verifies, where points are matched.
 
         Args:
             source: the query; see `search`.
@@ -510,17 +516,18 @@ class Gallery:
         if not answer.hits:
             raise _removed(hit)
         (found,) = answer.hits
+        query_box, hit_box = found.query_box, found.box
         content = self._content(id)
         if asked.points is not None:
             match = match_points(asked.points, points_of_hit(found, content, asked.points, encoder), region)
-            found = replace(found, match=match)
+            found = with_match(found, match, answer.n_pictures)
         return replace(
             explain(
                 encoder,
                 encoder.decode(source, region=region, name=name).rgb,
                 encoder.decode(content, name=found.uri).rgb,
-                query_box=found.query_box,
-                hit_box=found.box,
+                query_box=query_box,
+                hit_box=hit_box,
                 bits=bits,
             ),
             found=found,
@@ -539,9 +546,12 @@ class Gallery:
         row = next(iter(self._store.pictures([id])), None)
         if row is None:
             raise _removed(id)
-        data = read_bytes(row.uri, self._encoder.limits)
-        if hashlib.sha256(data).hexdigest() != row.sha256:
-            raise PictureChanged(f"{row.uri}: changed since it was indexed; run: grainhash add {row.uri}")
+        return self._unchanged(row.uri, row.sha256)
+
+    def _unchanged(self, uri: str, sha256: str) -> bytes:
+        data = read_bytes(uri, self._encoder.limits)
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise PictureChanged(f"{uri}: changed since it was indexed; run: grainhash add {uri}")
         return data
 
     def _answers(
@@ -591,13 +601,13 @@ class Gallery:
         verify: int = 0,
         bits: int | None = None,
     ) -> None:
-        if not 0 <= k <= MAX_K:
+        if not _is_whole(k) or not 0 <= k <= MAX_K:
             raise InputError(f"k = {k}: ask for 0 to {MAX_K} pictures")
         if granularity not in get_args(Granularity):
             raise InputError(f"granularity {granularity!r}: choose whole, part or both")
         if order not in get_args(Order):
             raise InputError(f"order {order!r}: choose asymmetric or hamming")
-        if not 0 <= verify <= MAX_VERIFIED:
+        if not _is_whole(verify) or not 0 <= verify <= MAX_VERIFIED:
             raise InputError(f"verify = {verify}: match the points of 0 to {MAX_VERIFIED} pictures")
         if not 0 <= min_score <= 1:
             raise InputError(f"min_score = {min_score}: a score is from 0 to 1")
@@ -607,7 +617,7 @@ class Gallery:
 
     def _check_bits(self, bits: int | None) -> None:
         n_bits = self._encoder.n_bits
-        if bits is not None and (bits % 8 or not 8 <= bits <= n_bits):
+        if bits is not None and (not _is_whole(bits) or bits % 8 or not 8 <= bits <= n_bits):
             raise InputError(f"bits = {bits}: ask for a multiple of 8, from 8 to {n_bits}")
 
     def _hits(self, rankings: Sequence[Ranking], boxes: Sequence[Sequence[Box]]) -> list[list[Hit]]:
@@ -1018,6 +1028,10 @@ class Gallery:
 def _no_radius(radius: int | None) -> None:
     if radius is not None:
         raise InputError(f"a radius of {radius} bits: pictures that are looked at are copies at any distance")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _removed(picture: Path | str | int) -> InputError:

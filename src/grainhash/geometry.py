@@ -127,5 +127,5 @@ def _outline(map: NDArray[np.float64], region: Box) -> NDArray[np.float64] | Non
     area, polygon = cv2.intersectConvexConvex(mapped.astype(np.float32), frame)
     if area < 1e-4:
         return None
-    inside: NDArray[np.float64] = polygon.reshape(-1, 2).astype(np.float64).clip(0, 1)
+    inside: NDArray[np.float64] = polygon.reshape(-1, 2).astype(np.float64).clip(0, 1).round(6)
     return inside

@@ -152,7 +152,10 @@ class Indexing:
                 self._progress(Progress("encoding", done, total, skipped))
 
     def _cut(self, path: Path, data: bytes) -> Granules:
-        return self._encoder.cut(data, name=str(path), boxes=self._boxes_of(path))
+        boxes = self._boxes_of(path)
+        if not isinstance(boxes, Sequence) or not all(isinstance(box, Box) for box in boxes):
+            raise InputError(f"{path}: boxes_of gave {boxes!r:.80}; it is to give a list of Box")
+        return self._encoder.cut(data, name=str(path), boxes=boxes)
 
     def _commit(self, records: list[Record], skipped: dict[str, str]) -> None:
         """Add records to the store, and encode those whose original has vanished from it meanwhile."""

@@ -67,7 +67,9 @@ def reason(hit: Hit, n_bits: int) -> str:
 
 
 def _reason_of_codes(hit: Hit, n_bits: int) -> str:
-    if hit.box == WHOLE:
+    # The box of a hit whose points match bounds those; its distance is still that of codes.
+    of_whole = hit.box == WHOLE if hit.match is None else hit.distance == hit.whole_distance
+    if of_whole:
         if hit.part_distance is None:
             return f"the whole matched: {hit.distance} of {n_bits} bits differ"
         return (

@@ -42,6 +42,9 @@ and half of the way from one to the other where `HALFWAY` are. Tuned on splits o
 database pictures, which asked for each other, scenes of another seed than the benchmark's, and altered copies
 of photographs that are in no test split."""
 
+ROOM = 100_000
+"""Candidates of all parts of the questions that are ranked at once, at most, unless one alone has more."""
+
 TINY = np.finfo(np.float64).tiny
 """In place of 0, to divide by."""
 
@@ -131,21 +134,26 @@ def rank_all(
 ) -> list[Ranking]:
     """Find the `k` best pictures for each of several questions: `rank` of each, in less time.
 
-    The seconds of a stage are those of all questions with as many parts as one of them.
+    The seconds of a stage are those of all questions that were ranked at once with one of them.
     """
     if granularity == "both" and not regions.n_codes:
         granularity = "whole"
     kinds = {"whole": [wholes], "part": [regions], "both": [wholes, regions]}.get(granularity)
     if kinds is None:
         raise InputError(f"granularity {granularity!r}: choose whole, part or both")
-    alike: dict[object, list[int]] = {}
+    alike: dict[tuple[tuple[int, ...], bool], list[int]] = {}
     for place, question in enumerate(questions):
+        if not len(question.codes):
+            raise InputError("a question has no parts; it has one at least")
         alike.setdefault((question.codes.shape, question.projections is None), []).append(place)
     rankings: dict[int, Ranking] = {}
-    for places in alike.values():
-        asked = _Questions.of([questions[place] for place in places])
-        found = _ranked(wholes, regions, kinds, asked, k, allow, as_of_all)
-        rankings.update(zip(places, found, strict=True))
+    for (shape, _), places in alike.items():
+        at_once = max(ROOM // max(shape[0] * DEPTH * k, 1), 1)
+        for start in range(0, len(places), at_once):
+            some = places[start : start + at_once]
+            asked = _Questions.of([questions[place] for place in some])
+            found = _ranked(wholes, regions, kinds, asked, k, allow, as_of_all)
+            rankings.update(zip(some, found, strict=True))
     return [rankings[place] for place in range(len(questions))]
 
 
@@ -211,11 +219,12 @@ def _ranked(
         taken: NDArray[T] = array[rows, parts, order]
         return taken
 
-    # Where the likeness is: what scores best may be the whole though a region is as near, or nearer.
+    # Where the likeness is: what scores best may be the whole though a region is as near, or nearer. Only a
+    # whole of the query's very code is itself, whatever its parts are.
     value = of_best(part.values)
     of_region = np.isfinite(value) & (granularity != "whole")
     if granularity == "both":
-        of_region &= value <= of_best(whole.values)
+        of_region &= (value <= of_best(whole.values)) & (of_best(whole.bits) > 0)
     columns = {
         "ids": ids[rows, order],
         "expected": np.exp(best),

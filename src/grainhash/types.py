@@ -100,9 +100,18 @@ class Box:
         """The corners in pixels of a `width` x `height` picture."""
         return self.x0 * width, self.y0 * height, self.x1 * width, self.y1 * height
 
+    def whole_pixels(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """The corners in whole pixels of a `width` x `height` picture, one apart at least."""
+        x0, y0, x1, y1 = (round(edge) for edge in self.pixels(width, height))
+        left, top = min(x0, width - 1), min(y0, height - 1)
+        return left, top, max(x1, left + 1), max(y1, top + 1)
+
 
 WHOLE = Box(0.0, 0.0, 1.0, 1.0)
 """The box of a whole picture."""
+
+MAX_PARTS = 100
+"""Things in a query that are searched for too, at most: each is a look and a search."""
 
 BOX_STEPS = 65535
 """A region's box is kept as four uint16: fractions in steps far finer than a pixel of any picture."""

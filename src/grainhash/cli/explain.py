@@ -17,6 +17,7 @@ from grainhash.cli.shared import (
     RegionOption,
     Runtime,
     RuntimeOption,
+    id_or_path,
     n_parts,
     need_folders,
     opened_gallery,
@@ -55,7 +56,7 @@ def explain(
     with opened_gallery(gallery, runtime) as opened:
         explanation = opened.explain(
             image,
-            int(hit) if hit.isdecimal() else hit,
+            id_or_path(hit),
             region=box,
             parts=n_parts(parts),
             points=None if points is None else points.value,

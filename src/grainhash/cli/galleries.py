@@ -22,6 +22,7 @@ from grainhash.cli.shared import (
     Runtime,
     RuntimeOption,
     WorkersOption,
+    id_or_path,
     n_parts,
     opened_gallery,
     pairs,
@@ -122,9 +123,8 @@ def index(
                 progress=progress,
                 n_workers=workers,
             )
-        _print_report(report, opened, as_json)
-        if detections is not None and not as_json:
-            print_some("with boxes, not new in the folder", detections.unmatched())
+        unmatched = [] if detections is None else detections.unmatched()
+        _print_report(report, opened, as_json, without_picture=unmatched)
         if refit:
             with progress_bar(quiet=as_json) as progress:
                 opened.refit(progress=progress, n_workers=workers)
@@ -159,7 +159,7 @@ def remove(
     `grainhash index` takes them in again.
     """
     with opened_gallery(gallery) as opened:
-        n = opened.remove([int(item) if item.isdecimal() else item for item in what])
+        n = opened.remove([id_or_path(item) for item in what])
         typer.echo(f"removed {n} {plural(n)}; {len(opened)} left in {opened.path}")
 
 
@@ -349,11 +349,15 @@ def _refuse_other_settings(
         )
 
 
-def _print_report(report: IndexReport, gallery: Gallery, as_json: bool) -> None:
+def _print_report(
+    report: IndexReport, gallery: Gallery, as_json: bool, without_picture: Sequence[str] = ()
+) -> None:
+    """What an indexing did; `without_picture` are paths in a file of boxes that no new picture has."""
     from dataclasses import asdict
 
     if as_json:
-        print_json({"gallery": str(gallery.path), **asdict(report)})
+        unmatched = {"unmatched_boxes": list(without_picture)}
+        print_json({"gallery": str(gallery.path), **asdict(report), **unmatched})
         return
     counts = {
         "added": report.added,
@@ -368,3 +372,4 @@ def _print_report(report: IndexReport, gallery: Gallery, as_json: bool) -> None:
     if report.skipped:
         typer.echo(f"  see them all with: grainhash info --skipped -g {gallery.path}")
     print_some("in the metadata file, not in the folder", report.unmatched)
+    print_some("with boxes, not new in the folder (remove a picture to have it cut again)", without_picture)

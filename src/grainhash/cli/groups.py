@@ -21,6 +21,7 @@ from grainhash.cli.shared import (
     print_some,
     print_written,
     progress_bar,
+    whole_number,
 )
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def cluster(
 
     Groups are named by the metadata that tell them from the others, if any do. No picture is indexed again.
     """
-    if k != "auto" and not k.isdecimal():
+    if k != "auto" and whole_number(k) is None:
         raise typer.BadParameter(f"{k!r}: write auto, or a number", param_hint="--k")
     if html is not None or method is Method.density:
         need("sklearn", "groups")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -46,7 +46,10 @@ BitsOption = Annotated[
 PartsOption = Annotated[
     str, typer.Option(help="Look for things in it too: `auto`, or how many at most; 0 for none.")
 ]
-MAX_PARTS = 100
+
+MAX_DIGITS = 18
+"""Of a number on the command line: as many as 64 bits hold."""
+
 PARTS_AUTO = 6
 """Parts of a query that `--parts auto` looks for, at most."""
 
@@ -73,13 +76,27 @@ WholeOnlyOption = Annotated[
 
 def n_parts(text: str) -> int:
     """What `--parts` says."""
+    from grainhash.types import MAX_PARTS
+
     if text == "auto":
         return PARTS_AUTO
-    if not text.isdecimal() or int(text) > MAX_PARTS:
+    number = whole_number(text)
+    if number is None or number > MAX_PARTS:
         raise typer.BadParameter(
             f"{text!r}: write auto, or a number from 0 to {MAX_PARTS}", param_hint="--parts"
         )
-    return int(text)
+    return number
+
+
+def whole_number(text: str) -> int | None:
+    """What digits say, where that is a number that could mean anything; `None` for every other text."""
+    return int(text) if text.isdecimal() and len(text) <= MAX_DIGITS else None
+
+
+def id_or_path(text: str) -> int | str:
+    """How a picture of the gallery is named."""
+    number = whole_number(text)
+    return text if number is None else number
 
 
 def need(package: str, extra: str) -> None:
@@ -173,7 +190,7 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def print_some(title: str, lines: list[str]) -> None:
+def print_some(title: str, lines: Sequence[str]) -> None:
     """Print how many there are and the first few; nothing where there are none."""
     if not lines:
         return

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +25,13 @@ from grainhash.encoder.network import Features as Outputs
 from grainhash.encoder.network import Network, NetworkSpec, load_network
 from grainhash.encoder.points import CORNER_SIDE, corner_points, map_points
 from grainhash.encoder.proposals import propose, without_likenesses
-from grainhash.errors import EncoderError, PictureError
+from grainhash.errors import EncoderError, InputError, PictureError
 from grainhash.features.parts import Part, outputs_of, parse_parts
 from grainhash.files import whole_file
 from grainhash.hashing.function import HashFunction
 from grainhash.images import DEFAULT_LIMITS, Limits, Picture, Source, decode
 from grainhash.metadata import picture_metadata
-from grainhash.types import WHOLE, Box, Codes, PictureCodes, PointKind, Points
+from grainhash.types import MAX_PARTS, WHOLE, Box, Codes, PictureCodes, PointKind, Points
 
 FORMAT_VERSION = 1
 DEFAULT_FOLDER = Path(__file__).parent / "default"
@@ -97,6 +97,14 @@ class Query:
     parts: int = 0
     points: PointKind | None = None
     name: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.region, Box):
+            raise InputError(f"region {self.region!r}: a Box is needed, such as Box(0.5, 0, 1, 0.5)")
+        if not isinstance(self.parts, int) or not 0 <= self.parts <= MAX_PARTS:
+            raise InputError(f"parts = {self.parts!r}: look for 0 to {MAX_PARTS} things")
+        if self.points is not None and self.points not in get_args(PointKind):
+            raise InputError(f"points {self.points!r}: choose {', '.join(get_args(PointKind))}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +249,7 @@ class Encoder:
             source: the picture.
             name: how errors call it.
             boxes: regions that somebody else found, best first; as many are taken as the encoder proposes
-                at most, none that is much like a tile or another.
+                at most, none that is much like a tile or another, or too thin for a store to keep.
 
         Raises:
             PictureError: unreadable, damaged, or too large.
@@ -249,7 +257,7 @@ class Encoder:
         picture = self.decode(source, name=name)
         tiles = self.granules.tiles(picture.width, picture.height)
         n_proposals = self.granules.proposals
-        given = without_likenesses(as_rows(boxes), n_proposals, taken=tiles)
+        given = without_likenesses(_with_area(as_rows(boxes)), n_proposals, taken=tiles)
         return self._cut(picture, np.concatenate([tiles, given]), n_proposals - len(given))
 
     def cut_at(self, source: Source, boxes: NDArray[np.float32], *, name: str | None = None) -> Granules:
@@ -390,6 +398,7 @@ class Encoder:
             name: how errors call the picture.
 
         Raises:
+            InputError: `region`, `parts` or `points` makes no sense.
             PictureError: unreadable, damaged, or too large.
             EncoderError: points of a feature map, and the network gives none.
             MissingExtra: points of OpenCV's, which is not installed.
@@ -589,8 +598,14 @@ def _beside(output: str, name: str) -> str:
 
 def _inside(rgb: NDArray[np.uint8], region: Box) -> NDArray[np.uint8]:
     """The pixels of a part of a picture, one at least."""
-    left, top, right, bottom = (round(edge) for edge in region.pixels(*rgb.shape[1::-1]))
-    return rgb[top : max(bottom, top + 1), left : max(right, left + 1)]
+    left, top, right, bottom = region.whole_pixels(*rgb.shape[1::-1])
+    return rgb[top:bottom, left:right]
+
+
+def _with_area(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Those that have an area on the steps that a store keeps."""
+    kept = on_steps(boxes)
+    return boxes[(kept[:, :2] < kept[:, 2:]).all(axis=1)]
 
 
 def _map_of(outputs: Outputs) -> NDArray[np.float32] | None:

@@ -116,8 +116,11 @@ class Index:
         segments = self._segments
         known, asked, codes = self._sample
         if known is not segments or asked != n:
-            total = max(sum(len(segment.codes) for segment in segments), 1)
-            some = [segment.sample(ceil(n * len(segment.codes) / total)) for segment in segments]
+            live = [segment.n_live_codes for segment in segments]
+            total = max(sum(live), 1)
+            some = [
+                segment.sample(ceil(n * own / total)) for segment, own in zip(segments, live, strict=True)
+            ]
             codes = np.concatenate([np.empty((0, self.n_bits // 8), np.uint8), *some])
             self._sample = segments, n, codes
         return codes

@@ -171,11 +171,14 @@ class Segment:
         return self.codes[rows], offsets
 
     def sample(self, n: int) -> Codes:
-        """About `n` codes, spread evenly over all: a copy, without those of removed items."""
-        rows = np.linspace(0, len(self.codes) - 1, min(n, len(self.codes))).round().astype(np.int64)
+        """As many as `n` codes, spread evenly over those of items that are not removed: a copy."""
+        total = self.n_live_codes
+        rows = np.linspace(0, total - 1, min(n, total)).round().astype(np.int64)
         if self.live is not None:
-            items = rows if self.offsets is None else np.searchsorted(self.offsets, rows, side="right") - 1
-            rows = rows[self.live[items]]
+            firsts, ends = self.rows_between(np.flatnonzero(self.live))
+            until = np.cumsum(ends - firsts)
+            item = np.searchsorted(until, rows, side="right")
+            rows += ends[item] - until[item]
         codes: Codes = self.codes[rows]
         return codes
 

@@ -8,11 +8,10 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from grainhash.classify import ClassifyMethod, Evaluation
-from grainhash.types import WHOLE, Box, Granularity, Order, PointKind
+from grainhash.types import MAX_PARTS, WHOLE, Box, Granularity, Order, PointKind
 
 MAX_K = 1000
 MAX_VERIFIED = 100
-MAX_PARTS = 100
 MAX_BITS = 512
 
 Corners = Annotated[list[float], Field(min_length=4, max_length=4, examples=[[0.04, 0.16, 0.5, 0.5]])]

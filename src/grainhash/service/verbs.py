@@ -48,6 +48,9 @@ MOST_COMPARING = 4
 MAX_COMPARED = 100_000
 """Pictures of a gallery that are all compared in a request."""
 
+MANY = 100
+"""Who asks for more pictures, for parts, or to have some verified, is answered alone: none waits for it."""
+
 LOCKS = 64
 """Contents that can be written at once, at most."""
 
@@ -79,7 +82,8 @@ class Verbs:
     async def search(self, data: bytes, how: How, name: str = SENT) -> dict[str, Any]:
         """The answer to a picture, as `report.to_json` has it."""
         query = Query(data, how.box, how.parts, how.points if how.verify else None, name)
-        like = object() if how.verify else how.finding  # each that takes long is answered by itself
+        takes_long = how.verify or how.parts or how.k > MANY
+        like = object() if takes_long else how.finding
         answer: dict[str, Any] = await self._workers.look(query, like, partial(self._answers, how.finding))
         return answer
 
