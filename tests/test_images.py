@@ -207,6 +207,26 @@ def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path):
         decode(JPEG, limits=Limits(max_bytes=1000))
 
 
+def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_is_decoded():
+    """Each takes a walk through all pixels, and a hundred bytes."""
+    data = saved(Image.fromarray(CHELSEA).convert("L"), "JPEG", progressive=True)
+    assert decode(data).rgb.shape == CHELSEA.shape
+    last = data.rindex(b"\xff\xda")
+    many = data[:last] + (data[last:-2] * 15_000) + data[-2:]
+    with pytest.raises(PictureTooLarge, match=r"over the limit of 2000; .*Limits\.max_scanned_pixels"):
+        decode(many)
+    assert decode(data[:last] + data[last:-2] * 20 + data[-2:]).rgb.shape == CHELSEA.shape
+
+
+def test_a_picture_of_millions_of_rows_is_refused_before_it_is_decoded():
+    """Each takes memory and time, however short it is."""
+    data = png_header(1, 60_000_000)
+    for picture in (data, saved(Image.new("L", (1, 200_001)), "PNG"), Image.new("L", (200_001, 1))):
+        with pytest.raises(PictureTooLarge, match=r"200,000 pixels along a side; .*Limits\.max_side"):
+            decode(picture)
+    assert decode(saved(Image.new("L", (1, 200_000)), "PNG")).rgb.shape == (200_000, 1, 3)
+
+
 # --- Modes and formats -----------------------------------------------------------------------------------
 
 

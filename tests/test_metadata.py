@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from grainhash.errors import MetadataError
 from grainhash.images import Picture
-from grainhash.metadata import MetadataTable, folder_labels, picture_metadata, read_table
+from grainhash.metadata import (
+    MAX_DEPTH,
+    MetadataTable,
+    check_metadata,
+    folder_labels,
+    picture_metadata,
+    read_table,
+)
 
 
 def table(folder: Path, text: str | bytes, suffix: str = ".csv", **options: Any) -> MetadataTable:
@@ -40,6 +47,17 @@ def row(found: MetadataTable, relative: str = "a.jpg") -> dict[str, Any]:
 )
 def test_folder_labels(path: PurePath, expected: dict[str, str]):
     assert folder_labels(path) == expected
+
+
+def test_values_deep_within_values_are_refused():
+    """What reads them again, from JSON or to copy them, has a limit of its own."""
+    value: Any = 1
+    for _ in range(MAX_DEPTH - 1):
+        value = [value]
+    assert check_metadata({"key": value}, "here") == {"key": value}
+    for much in ({"key": [value]}, {"key": {"a": value}}):
+        with pytest.raises(MetadataError, match="more than 32 deep"):
+            check_metadata(much, "here")
 
 
 def test_picture_metadata_leaves_out_what_is_absent():

@@ -467,6 +467,48 @@ def test_a_link_opens_the_same_search(opened, server):
     assert len(hits_of(page)) == 10
 
 
+def test_a_link_is_searched_once(opened):
+    """Also when its picture's name arrives later than its hits."""
+    page = opened("#/search?query=1")
+    page.wait_for_selector(".hit")
+    asked: list[str] = []
+    page.on("request", lambda sent: "similar" in sent.url and asked.append(sent.url))
+    page.reload()
+    page.wait_for_selector(".hit")
+    page.wait_for_timeout(700)
+    assert len(asked) == 1
+    assert page.locator(".hit").count()
+
+
+def test_back_to_another_search_closes_the_hit_of_this_one(opened):
+    page = opened("#/search?query=1")
+    page.wait_for_selector(".hit")
+    drag(page, page.locator("#query-stage > *"), (0.2, 0.2), (0.7, 0.8))
+    page.wait_for_selector(".hit")
+    page.locator(".hit").first.click()
+    page.wait_for_selector("dialog[open]")
+    page.go_back()
+    sync_api.expect(page.locator("dialog[open]")).to_have_count(0)
+
+
+def test_a_box_that_was_drawn_is_moved_by_keys_at_once(opened):
+    page = opened("#/search?query=1")
+    page.wait_for_selector(".hit")
+    drag(page, page.locator("#query-stage > *"), (0.2, 0.2), (0.6, 0.6))
+    before = page.url
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("(before) => location.href !== before", arg=before)
+
+
+def test_a_filter_that_ends_in_a_quote_is_searched_while_it_is_typed(opened, chelsea):
+    page = opened()
+    searched(page, chelsea)
+    page.locator("#settings summary").click()
+    search_of(page, lambda: page.get_by_role("textbox", name="Filter").fill('name = "coffee.png"'))
+    page.wait_for_function("document.querySelectorAll('.hit').length === 1")
+    assert hits_of(page) == ["coffee.png"]
+
+
 def test_a_link_to_nothing_says_so(opened):
     page = opened("#/search?query=99999", expects="404")
     sync_api.expect(page.get_by_role("alert")).to_have_text("This picture is not in the gallery (any more).")

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import schemathesis
+import uvicorn
 from grouping import codes_around, gallery_of, gallery_of_pieces
 from hypothesis import HealthCheck, Phase, given, settings
 from PIL import Image
@@ -32,10 +33,11 @@ from grainhash import Box, Gallery
 from grainhash.client import Client, ServiceError
 from grainhash.encoder.encoder import Query
 from grainhash.encoder.granules import WHOLE_ONLY
-from grainhash.errors import InputError, PictureError
+from grainhash.errors import GalleryWriteError, InputError, PictureError
 from grainhash.service import models as service_models
 from grainhash.service.guard import Rates
 from grainhash.service.models import How, Labelling
+from grainhash.service.patience import Impatient
 from grainhash.service.problems import Problem
 from grainhash.service.settings import ServiceSettings
 from grainhash.service.uploads import Bodies
@@ -158,6 +160,8 @@ def test_what_takes_long_is_answered_alone(indexed, how):
     likes = []
 
     class Looking:
+        n_threads = 1
+
         async def look(self, query, like, then):
             likes.append(like)
 
@@ -258,6 +262,10 @@ def test_groups_and_copies_are_those_of_the_gallery(server, indexed):
         copy.distance for copy in copies.groups[0].copies
     ]
     with Client(server.url) as client:
+        pictures = client.browse(limit=3)
+        assert [each["id"] for each in client.browse(after=pictures[0]["id"], limit=2)] == [
+            each["id"] for each in pictures[1:]
+        ]
         assert client.groups(k=3)["groups"] == groups["groups"]
         assert client.duplicates(radius=120) == answer
     is_problem(server.client.get("/api/v1/groups", params={"k": 999}), 422)
@@ -754,6 +762,114 @@ def test_a_picture_that_is_a_page_too_is_served_as_a_picture(server):
     assert file.headers["content-type"] == "image/jpeg"
     assert file.headers["x-content-type-options"] == "nosniff"
     assert added.headers["content-type"] == "application/json"
+
+
+def test_metadata_that_cannot_be_read_again_is_refused(server):
+    before = server.client.get("/api/v1/info").json()["pictures"]
+    deep = '{"a":' * 500 + "1" + "}" * 500
+    is_problem(server.add(jpeg(4711), meta=deep), 422)
+    assert server.client.get("/api/v1/info").json()["pictures"] == before
+    assert server.client.get("/api/v1/pictures").status_code == 200
+
+
+def test_what_could_not_be_added_leaves_no_file(indexed, tmp_path, monkeypatch):
+    copy = tmp_path / "gallery"
+    shutil.copytree(indexed, copy)
+
+    def full(*_, **__):
+        raise GalleryWriteError("no space left on device; nothing was changed")
+
+    async def add(gallery):
+        workers = Workers(gallery, 64, 1)
+        workers.start()
+        verbs = Verbs(gallery, workers, ServiceSettings())
+        picture, is_new = await verbs.add(jpeg(1), {})
+        monkeypatch.setattr(gallery, "add", full)
+        with pytest.raises(GalleryWriteError):
+            await verbs.add(jpeg(1), {})  # is there already, and stays
+        with pytest.raises(GalleryWriteError):
+            await verbs.add(jpeg(2), {})
+        workers.close()
+        return picture, is_new
+
+    with Gallery.open(copy) as gallery:
+        picture, is_new = asyncio.run(add(gallery))
+        assert is_new
+        assert gallery.content(picture["id"]) == jpeg(1)
+    assert len(list((copy / "uploads").rglob("*.jpeg"))) == 1
+
+
+def test_two_servers_of_a_gallery_lose_nothing_that_was_added(indexed, tmp_path):
+    """Though one removes what the other adds: its file goes with its picture, never with that of another."""
+    copy = tmp_path / "gallery"
+    shutil.copytree(indexed, copy)
+    data = jpeg(77)
+
+    def add_and_remove(server):
+        for _ in range(15):
+            added = server.add(data)
+            assert added.status_code in (200, 201), added.text
+            server.remove(added.json()["id"])
+
+    with serving(copy, "--rate", "0") as one, serving(copy, "--rate", "0") as other:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(add_and_remove, (one, other)))
+        last = one.add(data).json()["id"]
+        assert other.client.get(f"/api/v1/pictures/{last}/file").content == data
+
+
+def test_filters_do_not_tell_where_files_are(indexed, tmp_path):
+    with serving(indexed, "--no-paths") as server:
+        for where in ('path like "/tmp/*"', 'width > 1 and not uri = "a"'):
+            for path in ("pictures", "groups", "duplicates", "labels"):
+                is_problem(server.client.get(f"/api/v1/{path}", params={"where": where}), 422)
+            is_problem(server.search(jpeg(0), where=where), 422)
+        named = server.client.get("/api/v1/pictures", params={"where": 'name like "c*.png"'}).json()
+        assert named["pictures"]
+
+
+def test_the_schema_says_what_lets_a_client_in(server):
+    schema = server.client.get("/api/v1/openapi.json").json()
+    assert set(schema["components"]["securitySchemes"]) == {"token", "session"}
+    search, add = (schema["paths"][f"/api/v1/{path}"]["post"] for path in ("search", "pictures"))
+    assert {} in search["security"]
+    assert {} not in add["security"]
+    assert {"token": []} in add["security"]
+    assert "security" not in schema["paths"]["/healthz"]["get"]
+
+
+def test_connections_that_say_nothing_are_closed(monkeypatch):
+    """Also those that never end their headers; one that waits between requests is another matter."""
+    monkeypatch.setattr("grainhash.service.patience.HEADER_SECONDS", 0.5)
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        config = uvicorn.Config(app, http=Impatient, lifespan="off", log_level="warning")
+        running = uvicorn.Server(config)
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        address = listening.getsockname()
+        with (
+            socket.create_connection(address, timeout=10) as silent,
+            socket.create_connection(address, timeout=10) as slow,
+            socket.create_connection(address, timeout=10) as good,
+            socket.create_connection(address, timeout=10) as late,
+        ):
+            slow.sendall(request[:20])
+            for client in (good, late):
+                client.sendall(request)
+                assert client.recv(1000).startswith(b"HTTP/1.1 200")
+            assert silent.recv(1) == slow.recv(1) == b""
+            late.sendall(request[:20])  # its second one
+            assert late.recv(1) == b""
+            good.sendall(request)
+            assert good.recv(1000).startswith(b"HTTP/1.1 200")
+        running.should_exit = True
+        thread.join(20)
 
 
 def test_errors_name_no_path(photos, tmp_path, encoder):

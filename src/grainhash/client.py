@@ -185,6 +185,14 @@ class Client:
         found: dict[str, Any] = self._ask("GET", f"/pictures/{id}").json()
         return found
 
+    def browse(self, *, after: int = 0, limit: int = 100, where: str | None = None) -> list[dict[str, Any]]:
+        """The next `limit` pictures above an id, by ascending id; see `Gallery.browse`."""
+        found: dict[str, Any] = self._ask(
+            "GET", "/pictures", params=_given(after=after, limit=limit, where=where)
+        ).json()
+        pictures: list[dict[str, Any]] = found["pictures"]
+        return pictures
+
     def content(self, id: int) -> bytes:
         """The file of a picture."""
         return self._ask("GET", f"/pictures/{id}/file").content

@@ -67,6 +67,11 @@ class Limits:
     """Size of the file."""
     max_header_pixels: int = 256_000_000
     """Pixels a JPEG may declare, however few of them are held: decoding still walks through all."""
+    max_scanned_pixels: int = 2_000_000_000
+    """Pixels of all scans of a progressive JPEG together: decoding walks through all of them for each scan.
+    Ten scans are usual; a file of a few kilobytes can hold thousands."""
+    max_side: int = 200_000
+    """Pixels along a side: every row takes memory and time of its own, however short it is."""
 
 
 DEFAULT_LIMITS = Limits()
@@ -180,6 +185,7 @@ def encode_jpeg(rgb: Rgb, *, quality: int = 85) -> bytes:
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG_END = b"\xff\xd9"
 _JPEG_SCAN = 0xDA
+_JPEG_SCAN_MARKER = b"\xff\xda"
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Start of frame, by coding: 0xC0 and 0xC1 sequential, 0xC2 progressive, and rare ones."""
 _JPEG_BARE = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})
@@ -197,13 +203,16 @@ class _JpegHeader(NamedTuple):
 
 def _decode_jpeg(data: bytes, min_side: int, name: str, limits: Limits) -> Picture:
     header = _read_jpeg_header(data)
-    width, height = _check_size((header.width, header.height))
+    width, height = _check_size((header.width, header.height), name, limits)
     if width * height > limits.max_header_pixels:
         raise _too_large(name, width, height, width * height, limits.max_header_pixels, "max_header_pixels")
     scale = _reduction(width, height, min_side)
     reduced = math.ceil(width / scale), math.ceil(height / scale)
     held = math.prod(reduced) if header.streamed else width * height
     _check_held(held, width, height, name, limits)
+    scanned = width * height * (1 if header.streamed else data.count(_JPEG_SCAN_MARKER))
+    if scanned > limits.max_scanned_pixels:
+        raise _too_large(name, width, height, scanned, limits.max_scanned_pixels, "max_scanned_pixels")
 
     facts = _read_exif(header.exif)
     with _turn(held):
@@ -380,7 +389,7 @@ def _decode_bytes(data: bytes, min_side: int, name: str, limits: Limits) -> Pict
 
 
 def _decode_pillow(image: Image.Image, min_side: int, name: str, limits: Limits, copies: int = 1) -> Picture:
-    width, height = _check_size(image.size)
+    width, height = _check_size(image.size, name, limits)
     held = copies * max(width * height, _tile_pixels(image))
     _check_held(held, width, height, name, limits)
     with _turn(held):
@@ -601,9 +610,15 @@ def _turn(held: int) -> threading.Lock | nullcontext[None]:
     return _large if held > _LARGE_PIXELS else nullcontext()
 
 
-def _check_size(size: tuple[int, int]) -> tuple[int, int]:
+def _check_size(size: tuple[int, int], name: str, limits: Limits) -> tuple[int, int]:
     if min(size) < 1:
         raise ValueError("has no pixels")
+    if max(size) > limits.max_side:
+        raise PictureTooLarge(
+            name,
+            f"{size[0]} x {size[1]} is over the limit of {limits.max_side:,} pixels along a side; "
+            "make it smaller, or raise Limits.max_side",
+        )
     return size
 
 

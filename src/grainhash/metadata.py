@@ -24,6 +24,9 @@ RESERVED_COLUMNS = frozenset({"id", "uri", "width", "height", "sha256"})
 """What a gallery records about every picture by itself, so that no row may give it."""
 
 
+MAX_DEPTH = 32
+"""How deep the values of metadata may lie within each other: what reads them again has a limit of its own."""
+
 FILE_KEYS = ("taken", "camera")
 """What a file says of itself: the same for every exact copy of it."""
 
@@ -57,7 +60,22 @@ def check_metadata(values: Mapping[str, Any], what: str) -> dict[str, Any]:
     except (TypeError, ValueError, RecursionError) as error:  # UnicodeEncodeError is a ValueError
         reason = " ".join(str(error).split())
         raise MetadataError(f"{what}: not values that JSON can hold ({reason})") from None
+    if _depth(values) > MAX_DEPTH:
+        raise MetadataError(f"{what}: values within values more than {MAX_DEPTH} deep")
     return dict(values)
+
+
+def _depth(value: Any) -> int:
+    """How deep values lie within each other: 0 for a number or a text."""
+    depth, level = 0, [value]
+    while level := [
+        inner
+        for outer in level
+        if isinstance(outer, Mapping | list | tuple)
+        for inner in (outer.values() if isinstance(outer, Mapping) else outer)
+    ]:
+        depth += 1
+    return depth
 
 
 class PathTable:

@@ -183,6 +183,12 @@ BUILT_IN = {
 }
 """Fields that every picture has; any other name, and any `backquoted` one, is a key of its metadata."""
 
+
+def asks_for_paths(where: Where) -> bool:
+    """Whether a filter looks at where files are, rather than at their names alone."""
+    return "p.uri" in where.sql.replace(_NAME, "")
+
+
 _Field = _Column | _Key
 
 

@@ -12,6 +12,9 @@ import typer
 
 from grainhash.cli.shared import Runtime, RuntimeOption, need, opened_gallery
 
+GRACE_SECONDS = 30
+"""How long clients have to take their answers, once the server is told to stop."""
+
 
 def serve(
     gallery: Annotated[Path, typer.Argument(envvar="GRAINHASH_GALLERY", help="The gallery's folder.")] = Path(
@@ -59,6 +62,7 @@ def serve(
     import uvicorn
 
     from grainhash.service import ServiceSettings, create_app
+    from grainhash.service.patience import Impatient
     from grainhash.service.settings import is_loopback
 
     settings = ServiceSettings(
@@ -82,7 +86,9 @@ def serve(
             log_level="warning",
             access_log=False,
             server_header=False,
+            http=Impatient,
             timeout_keep_alive=10,
+            timeout_graceful_shutdown=GRACE_SECONDS,
         )
         server = uvicorn.Server(config)
         port = listening.getsockname()[1]

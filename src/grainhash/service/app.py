@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
@@ -25,6 +26,7 @@ from grainhash.service.guard import Guard, Tokens
 from grainhash.service.metrics import Counting, Metrics
 from grainhash.service.models import HowQuery, LabellingQuery, StoringQuery, WhatQuery
 from grainhash.service.problems import Problem
+from grainhash.service.sessions import COOKIE
 from grainhash.service.settings import ServiceSettings
 from grainhash.service.uploads import Bodies
 from grainhash.service.verbs import Verbs, lengths
@@ -137,9 +139,26 @@ def create_app(gallery: Gallery, settings: ServiceSettings | None = None) -> Fas
             allow_headers=["Authorization", "Content-Type", "If-None-Match"],
             expose_headers=["ETag", "Location", "Retry-After"],
         )
+    app.openapi = partial(_described, app)  # type: ignore[method-assign]
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(Counting, metrics=metrics)
     return app
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    """The API's schema, with what a client has to send to be let in."""
+    if app.openapi_schema is None:
+        schema = FastAPI.openapi(app)
+        cookie = {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "Of `POST /session`."}
+        bearer = {"type": "http", "scheme": "bearer", "description": "A token of this server."}
+        schema["components"]["securitySchemes"] = {"token": bearer, "session": cookie}
+        for path, operations in schema["paths"].items():
+            for method, operation in operations.items():
+                is_write = path.startswith(API) and method != "get" and "write" in operation.get("tags", [])
+                if path != "/healthz" and not path.endswith("/session"):  # reading may be free
+                    needed: list[dict[str, list[str]]] = [{"token": []}, {"session": []}]
+                    operation["security"] = needed if is_write else [{}, *needed]
+    return app.openapi_schema or {}
 
 
 def _reading(

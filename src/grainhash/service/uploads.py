@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
+
+try:
+    import fcntl
+except ImportError:  # where files are locked in another way
+    fcntl = None  # type: ignore[assignment]
 
 from grainhash.errors import GalleryWriteError
 from grainhash.files import whole_file
@@ -20,6 +25,9 @@ from grainhash.service.settings import ServiceSettings
 
 PASS_BY, PASS_BY_SECONDS = 4, 2.0
 """How much of a body that is too large is listened to, in limits, and how long."""
+
+LOCK_FOLDER = "locks"
+"""Where in a gallery the files lie that servers lock."""
 
 FOLDER = "uploads"
 """Where in a gallery pictures lie that were sent to be added, each named by its SHA-256."""
@@ -105,6 +113,23 @@ def keep(gallery: Path, sha256: str, data: bytes) -> tuple[Path, bool]:
     except OSError as error:
         raise GalleryWriteError(f"{folder}: cannot be written ({error.strerror})") from None
     return path, True
+
+
+@contextmanager
+def alone(gallery: Path, number: int) -> Iterator[None]:
+    """Keep other servers of a gallery from what is done under the same number, where files can be locked."""
+    if fcntl is None:
+        yield
+        return
+    folder = gallery / LOCK_FOLDER
+    try:
+        folder.mkdir(exist_ok=True)
+        lock = (folder / f"{number}.lock").open("a")
+    except OSError as error:
+        raise GalleryWriteError(f"{folder}: cannot be written ({error.strerror})") from None
+    with lock:  # the lock goes with the file
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def is_kept(gallery: Path, path: Path | str) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from dataclasses import replace as replaced
 from functools import partial
@@ -24,10 +25,11 @@ from grainhash.images import decode, encode_jpeg, fit
 from grainhash.service.models import Finding, How, Labelling, Labels, Storing, What
 from grainhash.service.problems import Problem, busy
 from grainhash.service.settings import ServiceSettings
-from grainhash.service.uploads import is_kept, keep
+from grainhash.service.uploads import alone, is_kept, keep
 from grainhash.service.workers import Look, Workers
 from grainhash.store import PictureRow
 from grainhash.types import WHOLE, Found, PointKind
+from grainhash.where import asks_for_paths, compile_where
 
 T = TypeVar("T")
 
@@ -75,12 +77,15 @@ class Verbs:
         self._settings = settings
         self._comparing = asyncio.Lock()
         self._n_comparing = 0
+        self._writers = asyncio.Semaphore(max(1, workers.n_threads - 1))
+        self._n_writing = 0
         self._writing = [threading.Lock() for _ in range(LOCKS)]
 
     # Asking
 
     async def search(self, data: bytes, how: How, name: str = SENT) -> dict[str, Any]:
         """The answer to a picture, as `report.to_json` has it."""
+        self._check_where(how.where)
         query = Query(data, how.box, how.parts, how.points if how.verify else None, name)
         takes_long = how.verify or how.parts or how.k > MANY
         like = object() if takes_long else how.finding
@@ -197,8 +202,14 @@ class Verbs:
 
         return await self._workers.run(read)
 
+    def _check_where(self, where: str | None) -> None:
+        """Refuse a filter by paths where these are not told: answers would tell them."""
+        if where is not None and not self._settings.show_paths and asks_for_paths(compile_where(where)):
+            raise Problem(422, "where: this server does not tell where files are; filter by `name`")
+
     async def browse(self, after: int, limit: int, where: str | None) -> dict[str, Any]:
         """Some pictures in order of id."""
+        self._check_where(where)
         rows = await self._workers.run(lambda: self.gallery.browse(after=after, limit=limit + 1, where=where))
         more = len(rows) > limit
         return {
@@ -234,6 +245,7 @@ class Verbs:
 
     async def groups(self, k: int | None, where: str | None, with_map: bool) -> dict[str, Any]:
         """Pictures that are alike, the first of each group, and where all are on a map."""
+        self._check_where(where)
 
         def find() -> dict[str, Any]:
             found = self.gallery.cluster(k=k, where=where, with_map=with_map, restarts=1)
@@ -271,6 +283,7 @@ class Verbs:
 
     async def duplicates(self, radius: int | None, where: str | None) -> dict[str, Any]:
         """Copies, each group with the one to keep."""
+        self._check_where(where)
 
         def find() -> dict[str, Any]:
             found = self.gallery.duplicates(radius=radius, where=where)
@@ -301,6 +314,7 @@ class Verbs:
 
     async def labels(self, how: Labelling) -> bytes:
         """Labels for the pictures without, and how good they are, as JSON; stored where `how` says so."""
+        self._check_where(how.where)
         store, replace = (how.store, how.replace) if isinstance(how, Storing) else (None, False)
 
         def find() -> bytes:
@@ -367,27 +381,45 @@ class Verbs:
 
     async def add(self, data: bytes, meta: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         """Keep a picture and index it; returns it, safe on disk by then, and whether it is new."""
-        return await self._workers.run(lambda: self._add(data, meta))
+        return await self._write(lambda: self._add(data, meta))
 
     def _add(self, data: bytes, meta: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         decode(data, min_side=1, name=SENT, limits=self.gallery.encoder.limits)  # refused before it is kept
         sha256 = hashlib.sha256(data).hexdigest()
         with self._writing_of(sha256):
             path, is_new = keep(self.gallery.path, sha256, data)
-            done = self.gallery.add([path], meta=meta)
-            if done.skipped:
+            try:
+                done = self.gallery.add([path], meta=meta)
+                if done.skipped:
+                    raise PictureDamaged(SENT, next(iter(done.skipped.values())))
+            except BaseException:
                 if is_new:
                     path.unlink(missing_ok=True)
-                raise PictureDamaged(SENT, next(iter(done.skipped.values())))
+                raise
             return self.described(self.gallery.picture(path)), done.unchanged == 0
 
-    def _writing_of(self, sha256: str) -> threading.Lock:
-        """Held while a content is added or removed: its file comes and goes with its picture."""
-        return self._writing[int(sha256[:8], 16) % LOCKS]
+    @contextmanager
+    def _writing_of(self, sha256: str) -> Iterator[None]:
+        """Held while a content is added or removed, by any server of this gallery: its file comes and goes
+        with its picture."""
+        number = int(sha256[:8], 16) % LOCKS
+        with self._writing[number], alone(self.gallery.path, number):
+            yield
+
+    async def _write(self, work: Callable[[], T]) -> T:
+        """As many of these at a time as leave a thread for searches: a write may wait for another process."""
+        if self._n_writing >= self._settings.queue:
+            raise busy("too many pictures are being written already")
+        self._n_writing += 1
+        try:
+            async with self._writers:
+                return await self._workers.run(work)
+        finally:
+            self._n_writing -= 1
 
     async def remove(self, id: int) -> None:
         """Take a picture out of the gallery; its file goes too if it was sent to this service."""
-        await self._workers.run(lambda: self._remove(id))
+        await self._write(lambda: self._remove(id))
 
     def _remove(self, id: int) -> None:
         row = self.row(id)

@@ -1,7 +1,8 @@
 """The cores of a service: a bounded queue, a few threads, and waiting queries seen by the network together.
 
-All work that takes time goes through here, so that no more runs at once than there are cores, and no more
-waits than there is room for.
+All work that takes time goes through here, so that no more runs at once than there are cores and one, and no
+more waits than there is room for. The network keeps each on one core; a scan of many codes, or points that
+are matched, may use all of them for the while.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class Workers:
         self._limits.__enter__()
         self._threads = [
             threading.Thread(target=self._work, name=f"grainhash-{number}", daemon=True)
-            for number in range(self.n or usable_cores() + 1)
+            for number in range(self.n_threads)
         ]
         for thread in self._threads:
             thread.start()
@@ -103,6 +104,11 @@ class Workers:
         for thread in self._threads:
             thread.join()
         self._limits.__exit__(None, None, None)
+
+    @property
+    def n_threads(self) -> int:
+        """How many threads there are to be."""
+        return self.n or usable_cores() + 1
 
     @property
     def waiting(self) -> int:

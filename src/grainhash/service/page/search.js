@@ -19,6 +19,7 @@ const SAMPLED = 64;
 let hooks;
 let answer = null;
 let running = new AbortController();
+let isRunning = false;
 
 /** @param {any} info @param {typeof hooks} given */
 export function initSearch(info, given) {
@@ -50,18 +51,17 @@ export function onSearchState(state, before) {
   showSettings(settings);
   if (source === null) {
     running.abort();
+    isRunning = false;
     clearResults();
     return;
   }
-  const isOther = source !== before.source;
-  if (isOther) {
-    closeHit();
-    clearResults();
-  }
+  const isOther = source.key !== before.source?.key;
+  const isSame = !isOther && String(box) === String(before.box) && JSON.stringify(settings) === JSON.stringify(before.settings);
+  if (!isSame) closeHit();
+  if (isOther) clearResults();
   showQuery(source, box);
   if (source.kind === "stored" && !source.name) name(source);
-  const isSame = !isOther && String(box) === String(before.box) && JSON.stringify(settings) === JSON.stringify(before.settings);
-  if (!isSame || answer === null) search();
+  if (!isSame || (answer === null && !isRunning)) search();
 }
 
 /** What a link does not say of a picture. */
@@ -79,6 +79,7 @@ async function search() {
   running = new AbortController();
   const { signal } = running;
   const { source, box, settings } = now();
+  isRunning = true;
   answer = null;
   showSearching();
   try {
@@ -91,6 +92,8 @@ async function search() {
     if (error.name === "AbortError") return;
     showDone("");
     hooks.onProblem(error.status === 404 ? t("error.gone") : error.message);
+  } finally {
+    if (!signal.aborted) isRunning = false;
   }
 }
 

@@ -170,8 +170,9 @@ export function filterField(id, keys, onWhere) {
   return { row, input, show: (value) => { if (input !== document.activeElement) input.value = value; } };
 }
 
-/** A filter that ends in an operator is still being typed. */
-const isDone = (text) => !/(=|<|>|!|~|\(|"|\b(and|or|not|in|like))\s*$/i.test(text) || text.trim() === "";
+/** A filter that ends in an operator, or within quotes, is still being typed. */
+const isDone = (text) =>
+  text.trim() === "" || (text.split('"').length % 2 === 1 && !/(=|<|>|!|~|\(|\b(and|or|not|in|like))\s*$/i.test(text));
 
 /** A field with its label before it. */
 export function labelled(input, key) {

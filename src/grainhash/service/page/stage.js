@@ -159,7 +159,7 @@ export class Stage {
     this.#drag = null;
     if (drag.moves) this.#commit(this.#box);
     else if (drag.act === "draw") this.#onTap(this.#at(event));
-    if (this.#box !== null && drag.act !== "draw") this.#frame.focus({ preventScroll: true });
+    if (this.#box !== null && (drag.moves || drag.act !== "draw")) this.#frame.focus({ preventScroll: true });
   }
 
   #onCancel() {
