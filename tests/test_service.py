@@ -730,6 +730,15 @@ def test_pictures_that_would_fill_the_memory_are_refused(server):
     Image.new("1", (8000, 8000)).save(bomb, "PNG")
     assert len(bomb.getvalue()) < 100_000
     is_problem(server.search(bomb.getvalue()), 413)
+    slow = io.BytesIO()  # cheap to send, and a minute to decode
+    Image.new("L", (2000, 2000)).save(slow, "JPEG", progressive=True)
+    last = slow.getvalue().rindex(b"\xff\xda")
+    scan = slow.getvalue()[last:-2]
+    is_problem(server.search(slow.getvalue()[:last] + 600 * scan + b"\xff\xd9"), 413)
+    is_problem(server.add(slow.getvalue()[:last] + 600 * scan + b"\xff\xd9"), 413)
+    thin = io.BytesIO()
+    Image.new("1", (1, 1_000_000)).save(thin, "PNG")
+    is_problem(server.search(thin.getvalue()), 413)
     is_problem(server.search(bytes(3 * 1024**2)), 413)
 
 
