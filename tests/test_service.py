@@ -266,7 +266,7 @@ def test_groups_and_copies_are_those_of_the_gallery(server, indexed):
         assert [each["id"] for each in client.browse(after=pictures[0]["id"], limit=2)] == [
             each["id"] for each in pictures[1:]
         ]
-        assert client.groups(k=3)["groups"] == groups["groups"]
+        assert client.cluster(k=3)["groups"] == groups["groups"]
         assert client.duplicates(radius=120) == answer
     is_problem(server.client.get("/api/v1/groups", params={"k": 999}), 422)
     is_problem(server.client.get("/api/v1/groups", params={"where": "this is no filter"}), 422)

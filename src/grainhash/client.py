@@ -197,7 +197,7 @@ class Client:
         """The file of a picture."""
         return self._ask("GET", f"/pictures/{id}/file").content
 
-    def groups(self, *, k: int | None = None, where: str | None = None) -> dict[str, Any]:
+    def cluster(self, *, k: int | None = None, where: str | None = None) -> dict[str, Any]:
         """The pictures that are alike: the first of each group; see `Gallery.cluster`."""
         found: dict[str, Any] = self._ask("GET", "/groups", params=_given(k=k, where=where)).json()
         return found

@@ -41,6 +41,7 @@ MAX_BATCH = 32
 MAX_ID = 2**63 - 1
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
+_UNCHANGED = {"description": "As the client has it, by its `If-None-Match`."}
 _BODY = {
     "requestBody": {"required": True, "content": {"application/octet-stream": _BINARY, "image/*": _BINARY}}
 }
@@ -229,8 +230,8 @@ def _reading(
 
     @router.get("/pictures", response_model=models.Page, responses=_problems())
     async def browse(
-        after: Annotated[int, Query(ge=0, le=MAX_ID)] = 0,
-        limit: Annotated[int, Query(ge=1, le=500)] = 60,
+        after: Annotated[int, Query(ge=0, le=MAX_ID, description="Begin after this id.")] = 0,
+        limit: Annotated[int, Query(ge=1, le=500, description="How many, at most.")] = 60,
         where: Where = None,
     ) -> dict[str, Any]:
         """The gallery's pictures in order of id; `next` is the `after` of the next page."""
@@ -249,10 +250,12 @@ def _reading(
     @router.get(
         "/pictures/{id}/thumbnail",
         response_class=Response,
-        responses={200: {"content": {"image/jpeg": _BINARY}}, **_problems(404, 410)},
+        responses={200: {"content": {"image/jpeg": _BINARY}}, 304: _UNCHANGED, **_problems(404, 410)},
     )
     async def thumbnail(
-        request: Request, id: Id, side: Annotated[int, Query(ge=16, le=2048)] = 256
+        request: Request,
+        id: Id,
+        side: Annotated[int, Query(ge=16, le=2048, description="Pixels of the longer side.")] = 256,
     ) -> Response:
         """A picture as a small, upright JPEG."""
         has_it, headers = await unchanged(request, id, str(side))
@@ -263,7 +266,7 @@ def _reading(
     @router.get(
         "/pictures/{id}/file",
         response_class=Response,
-        responses={200: {"content": {"image/*": _BINARY}}, **_problems(404, 410)},
+        responses={200: {"content": {"image/*": _BINARY}}, 304: _UNCHANGED, **_problems(404, 410)},
     )
     async def file(request: Request, id: Id) -> Response:
         """The file of a picture, as it is."""
@@ -428,13 +431,18 @@ def _writing(verbs: Verbs, bodies: Bodies, workers: Workers) -> APIRouter:
 def _watching(verbs: Verbs, metrics: Metrics, tokens: Tokens) -> APIRouter:
     router = APIRouter(tags=["watch"])
 
-    @router.get("/healthz", response_model=models.Health)
+    @router.get("/healthz", response_model=models.Health, responses=_problems())
     def health() -> dict[str, str]:
         """Whether the server answers and its gallery can be read."""
         verbs.gallery.browse(limit=1)
         return {"status": "ok"}
 
-    @router.get("/metrics", response_class=PlainTextResponse, dependencies=[Depends(tokens.check_read)])
+    @router.get(
+        "/metrics",
+        response_class=PlainTextResponse,
+        responses=_problems(),
+        dependencies=[Depends(tokens.check_read)],
+    )
     def show() -> Response:
         """Counters in Prometheus' text format."""
         return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
