@@ -633,7 +633,7 @@ def test_a_png_that_declares_too_much(size: tuple[int, int]):
         decode(png_header(*size))
     message = str(caught.value)
     assert f"{size[0]} x {size[1]}" in message
-    assert "over the limit of 64" in message
+    assert "over the limit of" in message
     assert "Limits.max_pixels" in message
 
 
@@ -683,7 +683,7 @@ def test_sizes_that_a_plugin_would_act_on_while_opening():
     entries = struct.unpack_from("<I", tiff, 4)[0] + 2
     struct.pack_into("<HHII", tiff, entries + 12, 257, 4, 1, 10_000_000)
     for data in (gif, webp, tiff):
-        with pytest.raises(PictureTooLarge, match="megapixels"):
+        with pytest.raises(PictureTooLarge, match="megapixels|along a side"):
             decode(bytes(data))
 
 
