@@ -634,7 +634,7 @@ def test_a_png_that_declares_too_much(size: tuple[int, int]):
     message = str(caught.value)
     assert f"{size[0]} x {size[1]}" in message
     assert "over the limit of" in message
-    assert "Limits.max_pixels" in message
+    assert "raise Limits.max_" in message
 
 
 def test_a_real_picture_of_100_megapixels_in_a_few_bytes():
@@ -683,7 +683,7 @@ def test_sizes_that_a_plugin_would_act_on_while_opening():
     entries = struct.unpack_from("<I", tiff, 4)[0] + 2
     struct.pack_into("<HHII", tiff, entries + 12, 257, 4, 1, 10_000_000)
     for data in (gif, webp, tiff):
-        with pytest.raises(PictureTooLarge, match="megapixels|along a side"):
+        with pytest.raises(PictureTooLarge, match=r"megapixels|along a side"):
             decode(bytes(data))
 
 
