@@ -808,6 +808,31 @@ def test_what_could_not_be_added_leaves_no_file(indexed, tmp_path, monkeypatch):
     assert len(list((copy / "uploads").rglob("*.jpeg"))) == 1
 
 
+def test_writes_that_wait_leave_a_thread_for_searches(indexed, cat, monkeypatch):
+    """As they do while another process holds the gallery's lock."""
+    free = threading.Event()
+
+    async def ask(gallery):
+        workers = Workers(gallery, 64, 2)
+        workers.start()
+        verbs = Verbs(gallery, workers, ServiceSettings(queue=4))
+        monkeypatch.setattr(verbs, "_add", lambda data, meta: free.wait(60))
+        writes = [asyncio.ensure_future(verbs.add(jpeg(n), {})) for n in range(5)]
+        await asyncio.sleep(0.1)
+        found = await asyncio.wait_for(verbs.search(cat, How(k=1)), 30)
+        free.set()
+        done = await asyncio.gather(*writes, return_exceptions=True)
+        workers.close()
+        return found, done
+
+    with Gallery.open(indexed) as gallery:
+        found, done = asyncio.run(ask(gallery))
+    assert found["hits"][0]["distance"] == 0
+    assert done[:4] == [True] * 4
+    assert isinstance(done[4], Problem)  # more than wait for a thread are refused
+    assert done[4].status == 503
+
+
 def test_two_servers_of_a_gallery_lose_nothing_that_was_added(indexed, tmp_path):
     """Though one removes what the other adds: its file goes with its picture, never with that of another."""
     copy = tmp_path / "gallery"
