@@ -209,7 +209,7 @@ def test_many_questions_are_ranked_a_few_at_a_time():
     questions = [Question(code[None]) for code in rng.integers(0, 256, (9, 8), np.uint8)]
     expected = rank_all(wholes, regions, questions, 5)
     with (
-        patch.object(search, "ROOM", 4 * search.DEPTH * 5),
+        patch.object(search, "ROOM", 4 * search.LEAST_DEPTH),
         patch.object(search, "_ranked", wraps=search._ranked) as ranked,
     ):
         found = rank_all(wholes, regions, questions, 5)

@@ -840,7 +840,7 @@ def test_two_servers_of_a_gallery_lose_nothing_that_was_added(indexed, tmp_path)
     data = jpeg(77)
 
     def add_and_remove(server):
-        for _ in range(15):
+        for _ in range(60):
             added = server.add(data)
             assert added.status_code in (200, 201), added.text
             server.remove(added.json()["id"])

@@ -148,7 +148,7 @@ def rank_all(
         alike.setdefault((question.codes.shape, question.projections is None), []).append(place)
     rankings: dict[int, Ranking] = {}
     for (shape, _), places in alike.items():
-        at_once = max(ROOM // max(shape[0] * DEPTH * k, 1), 1)
+        at_once = max(ROOM // (shape[0] * max(DEPTH * k, LEAST_DEPTH)), 1)
         for start in range(0, len(places), at_once):
             some = places[start : start + at_once]
             asked = _Questions.of([questions[place] for place in some])

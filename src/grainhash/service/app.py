@@ -154,8 +154,8 @@ def _described(app: FastAPI) -> dict[str, Any]:
         bearer = {"type": "http", "scheme": "bearer", "description": "A token of this server."}
         schema["components"]["securitySchemes"] = {"token": bearer, "session": cookie}
         for path, operations in schema["paths"].items():
-            for method, operation in operations.items():
-                is_write = path.startswith(API) and method != "get" and "write" in operation.get("tags", [])
+            for operation in operations.values():
+                is_write = "write" in operation.get("tags", [])
                 if path != "/healthz" and not path.endswith("/session"):  # reading may be free
                     needed: list[dict[str, list[str]]] = [{"token": []}, {"session": []}]
                     operation["security"] = needed if is_write else [{}, *needed]
