@@ -10,7 +10,7 @@ its own asks, with plain sockets and as many threads as clients; it takes its sh
   encoder's own right before and right after it, as the machine's speed changes; the median of the rounds
   counts. What the server says of its own times, in a tenth of the answers, tells where the rest goes: a batch
   in the network, and the search of it.
-- memory: resident memory of the server after a tenth of the requests, and after each round.
+- memory: resident memory of the server after all that and a tenth of the requests, and after each round.
 - overload: four times as many clients as the server has room for.
 
 Cut from photographs that ship with packages, nothing of which is tuned here.
