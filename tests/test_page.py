@@ -483,19 +483,34 @@ def test_a_link_is_searched_once(opened):
 def test_back_to_another_search_closes_the_hit_of_this_one(opened):
     page = opened("#/search?query=1")
     page.wait_for_selector(".hit")
-    drag(page, page.locator("#query-stage > *"), (0.2, 0.2), (0.7, 0.8))
-    page.wait_for_selector(".hit")
+    search_of(page, lambda: drag(page, page.locator("#query-stage > *"), (0.2, 0.2), (0.7, 0.8)))
     page.locator(".hit").first.click()
     page.wait_for_selector("dialog[open]")
     page.go_back()
     sync_api.expect(page.locator("dialog[open]")).to_have_count(0)
 
 
+def test_a_hit_that_is_clicked_while_the_next_answer_is_on_its_way_opens(opened):
+    page = opened("#/search?query=1")
+    page.wait_for_selector(".hit")
+    held: list[Any] = []
+    page.route(re.compile(r"/(search|similar)\?.*region="), lambda route: held.append(route))
+    drag(page, page.locator("#query-stage > *"), (0.2, 0.2), (0.7, 0.8))
+    until(page, "document.getElementById('found').hasAttribute('aria-busy')")
+    name = page.locator(".hit .name").nth(1).inner_text()
+    page.locator(".hit").nth(1).click()
+    sync_api.expect(page.locator("#detail-title")).to_contain_text(name)
+    search_of(page, lambda: [route.continue_() for route in held])
+    sync_api.expect(page.locator("dialog[open]")).to_have_count(1)
+    sync_api.expect(page.locator("#detail-title")).to_contain_text(name)
+
+
 def test_a_box_that_was_drawn_is_moved_by_keys_at_once(opened):
     page = opened("#/search?query=1")
     page.wait_for_selector(".hit")
     drag(page, page.locator("#query-stage > *"), (0.2, 0.2), (0.6, 0.6))
-    before = page.url
+    page.wait_for_function("location.href.includes('box=')")
+    before = page.evaluate("location.href")
     page.keyboard.press("ArrowRight")
     page.wait_for_function("(before) => location.href !== before", arg=before)
 

@@ -17,7 +17,9 @@ const SAMPLED = 64;
 
 /** @type {{onProblem: (text: string | null) => void, onChanged: () => Promise<void>}} */
 let hooks;
-let answer = null;
+/** The answer on the page, with the box and the settings it answers; it stays until the next is here. */
+let shown = null;
+let isUpToDate = false;
 let running = new AbortController();
 let isRunning = false;
 
@@ -52,16 +54,22 @@ export function onSearchState(state, before) {
   if (source === null) {
     running.abort();
     isRunning = false;
-    clearResults();
+    clear();
     return;
   }
   const isOther = source.key !== before.source?.key;
   const isSame = !isOther && String(box) === String(before.box) && JSON.stringify(settings) === JSON.stringify(before.settings);
   if (!isSame) closeHit();
-  if (isOther) clearResults();
+  if (isOther) clear();
   showQuery(source, box);
   if (source.kind === "stored" && !source.name) name(source);
-  if (!isSame || (answer === null && !isRunning)) search();
+  if (!isSame || !(isUpToDate || isRunning)) search();
+}
+
+function clear() {
+  shown = null;
+  isUpToDate = false;
+  clearResults();
 }
 
 /** What a link does not say of a picture. */
@@ -80,14 +88,15 @@ async function search() {
   const { signal } = running;
   const { source, box, settings } = now();
   isRunning = true;
-  answer = null;
+  isUpToDate = false;
   showSearching();
   try {
-    const found = await api.search(source, box, requestOf(settings), signal);
+    const answer = await api.search(source, box, requestOf(settings), signal);
     if (signal.aborted) return;
-    answer = found;
+    shown = { answer, box, settings };
+    isUpToDate = true;
     hooks.onProblem(null);
-    showAnswer(found, { isSelf: isSelfOf(source), isNarrowed: Boolean(settings.where || settings.min_score) });
+    showAnswer(answer, { isSelf: isSelfOf(source), isNarrowed: Boolean(settings.where || settings.min_score) });
   } catch (error) {
     if (error.name === "AbortError") return;
     showDone("");
@@ -100,10 +109,9 @@ async function search() {
 const isSelfOf = (source) => (hit) => source.kind === "stored" && hit.id === source.id;
 
 function open(rank) {
-  if (answer === null) return; // another answer is on its way
-  const { source, box, settings } = now();
+  const { source } = now();
   const onClose = (hit) => focusHit(hit.id);
-  openHit({ source, box, settings, answer, isSelf: isSelfOf(source), onSearch: searchFrom, onClose }, rank);
+  openHit({ source, ...shown, isSelf: isSelfOf(source), onSearch: searchFrom, onClose }, rank);
 }
 
 async function add(source) {
