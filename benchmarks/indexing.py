@@ -42,8 +42,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 from photographs import copy_photographs
 
 from grainhash import Encoder, Gallery
+from grainhash.cores import usable_cores
 from grainhash.encoder.granules import WHOLE_ONLY
-from grainhash.encoder.network import usable_cores
 from grainhash.encoder.pipeline import GRANULES_A_RUN
 from grainhash.store import Record
 from grainhash.types import WHOLE, Box, File, PictureCodes

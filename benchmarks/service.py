@@ -36,9 +36,9 @@ import numpy as np
 from harness import Target, arguments, write
 from PIL import Image
 
+from grainhash.cores import usable_cores
 from grainhash.encoder import Encoder
 from grainhash.encoder.encoder import Query
-from grainhash.encoder.network import usable_cores
 from grainhash.encoder.pipeline import one_core_each
 from grainhash.gallery import Gallery
 

@@ -23,6 +23,24 @@ def test_chance_goes_through_the_median_and_the_first_percentile():
     np.testing.assert_allclose(chance.spread, [12, 7], atol=0.8)
 
 
+@pytest.mark.parametrize("n_alike", [60, 250])
+def test_many_pictures_like_the_query_do_not_make_it_doubtful(n_alike):
+    """A burst of it, or a class, which holds the first percentile."""
+    rng = np.random.default_rng(1)
+    unrelated, alike = rng.normal(125, 12, 5000 - n_alike), rng.normal(20, 5, n_alike)
+    chance = Chance.of(np.concatenate([unrelated, alike])[None], N_BITS)
+    assert 12 <= chance.spread[0] <= 2.3 * 12
+    assert 5000 * exp(log_shares(np.array([0.0]), chance.median, chance.spread)[0]) < 0.01
+
+
+def test_many_granules_that_are_one_leave_some_doubt():
+    """As blank regions are."""
+    distances = np.concatenate([np.full(3000, 128.0), np.random.default_rng(2).normal(110, 20, 2000)])
+    chance = Chance.of(distances[None], N_BITS)
+    assert chance.median[0] == 128
+    assert chance.spread[0] >= N_BITS**0.5 / 2
+
+
 def test_shares_are_those_of_the_normal_distribution():
     for distance in (0.0, 60.0, 97.5, 120.0, 200.0):
         share = NormalDist(120, 12).cdf(distance)

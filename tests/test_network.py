@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import grainhash.encoder.network as network_module
-from grainhash.encoder.network import RUNTIMES, NetworkSpec, load_network, usable_cores
+from grainhash.encoder.network import RUNTIMES, NetworkSpec, load_network
 from grainhash.errors import EncoderError, InputError, MissingExtra
 
 NETWORK = Path(network_module.__file__).parent / "default" / "network.onnx"
@@ -198,7 +198,6 @@ def test_missing_onnxruntime_names_the_extra(monkeypatch):
 def test_auto_is_openvino():
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
     assert type(load_network(NETWORK, spec=SPEC)) is RUNTIMES["openvino"]
-    assert usable_cores() >= 1
 
 
 def test_openvino_leaves_the_home_folder_and_telemetry_alone(tmp_path):

@@ -244,6 +244,28 @@ def test_a_dropped_picture_is_searched_and_the_hits_are_shown(opened, chelsea):
     shot(page, "search-light")
 
 
+def test_hits_that_chance_gives_too_are_told_apart(opened, chelsea):
+    page = opened()
+    hits = searched(page, chelsea)["hits"]
+    n_sure = sum(hit["score"] >= 0.5 for hit in hits)
+    assert 0 < n_sure < len(hits)
+    items = page.evaluate("[...document.getElementById('hits').children].map((item) => item.className)")
+    assert items.index("divider") == n_sure
+    assert "From here on" in page.locator("#hits .divider").inner_text()
+    page.locator("#settings summary").click()
+    search_of(page, lambda: page.get_by_role("slider", name="Least score").fill("0.5"))
+    assert page.locator(".hit").count() == n_sure
+    assert page.locator("#hits .divider").count() == 0
+
+
+def test_where_nothing_is_surely_alike_the_page_says_so(opened):
+    page = opened('#/search?query=1&where=name+!=+"collage.png"+and+label+!=+"animals"')
+    page.wait_for_selector(".hit")
+    scores = [float(text.split()[1]) for text in page.locator(".hit .facts").all_inner_texts()]
+    assert max(scores) < 0.5
+    sync_api.expect(page.locator("#hits > :first-child")).to_contain_text("No sure match")
+
+
 def test_a_picture_can_be_pasted_and_picked(opened, chelsea, photographs):
     page = opened()
     search_of(page, lambda: carry(page, chelsea, "paste"))
@@ -931,6 +953,8 @@ def test_nothing_is_cut_off_on_narrow_screens(opened, chelsea, width):
     shot(page, f"start-{width}")
     fits(page)
     searched(page, chelsea)
+    if width < 400:  # a phone
+        assert page.locator(".hit").first.bounding_box()["y"] < 680, "the best hit is seen at once"
     page.locator("#settings summary").click()
     fits(page)
     page.locator("#settings summary").click()

@@ -13,9 +13,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,10 +32,13 @@ from starlette.requests import Request
 
 from grainhash import Box, Gallery
 from grainhash.client import Client, ServiceError
+from grainhash.cores import default_threads
+from grainhash.encoder import Encoder
 from grainhash.encoder.encoder import Query
 from grainhash.encoder.granules import WHOLE_ONLY
 from grainhash.errors import GalleryWriteError, InputError, PictureError
 from grainhash.service import models as service_models
+from grainhash.service.app import create_app
 from grainhash.service.guard import Rates
 from grainhash.service.models import How, Labelling
 from grainhash.service.patience import Impatient
@@ -86,6 +90,12 @@ def is_problem(answer: httpx.Response, status: int) -> None:
     assert answer.json()["status"] == status
     assert answer.json()["detail"]
     assert "/tmp" not in answer.text  # nothing of the file system
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not is_so():
+            await asyncio.sleep(0.01)
 
 
 # Asking
@@ -152,6 +162,95 @@ def test_queries_that_are_alike_go_on_together_and_one_spoils_nothing(indexed, p
     assert isinstance(answers[1], InputError)
     assert isinstance(answers[4], PictureError)
     assert sizes == [3, 1, 1, 1, 1]
+
+
+def test_what_is_done_beside_others_has_its_share_of_the_cores(indexed, monkeypatch):
+    monkeypatch.setattr("grainhash.cores.usable_cores", lambda: 8)
+    monkeypatch.setattr("grainhash.service.workers.usable_cores", lambda: 8)
+    go_on, shares = threading.Event(), []
+
+    def work():
+        shares.append(default_threads())
+        go_on.wait(30)
+
+    async def ask(gallery):
+        workers = Workers(gallery, 64, 3)
+        workers.start()
+        working = []
+        for n in range(1, 4):
+            await until(lambda n=n: workers._n_idle == 4 - n)
+            working.append(asyncio.create_task(workers.run(work)))
+            await until(lambda n=n: len(shares) == n)
+        go_on.set()
+        await asyncio.gather(*working)
+        workers.close()
+
+    with Gallery.open(indexed) as gallery:
+        asyncio.run(ask(gallery))
+    assert shares == [8, 4, 2]
+
+
+def test_who_does_not_wait_is_not_worked_for(indexed):
+    done = []
+
+    async def ask(gallery):
+        workers = Workers(gallery, 2, 1)
+        waiting = [asyncio.ensure_future(workers.run(partial(done.append, n))) for n in range(2)]
+        await asyncio.sleep(0)  # all wait before there is a thread
+        waiting[0].cancel()
+        await asyncio.sleep(0)
+        waiting.append(asyncio.ensure_future(workers.run(partial(done.append, 2))))  # there is room again
+        await asyncio.sleep(0)
+        workers.start()
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        workers.close()
+        return answers
+
+    with Gallery.open(indexed) as gallery:
+        answers = asyncio.run(ask(gallery))
+    assert isinstance(answers[0], asyncio.CancelledError)
+    assert done == [1, 2]
+
+
+def test_searches_of_clients_that_are_gone_are_not_begun(indexed, cat, monkeypatch):
+    """The one that is at work is finished for nobody; those that wait behind it are not begun."""
+    own, begun, go_on = Encoder.ask_all, [], threading.Event()
+
+    def slowly(encoder, queries):
+        begun.append(len(queries))
+        go_on.wait(30)
+        return own(encoder, queries)
+
+    monkeypatch.setattr(Encoder, "ask_all", slowly)
+    post = (
+        f"POST /api/v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(cat)}\r\n\r\n".encode()
+        + cat
+    )
+    get = b"GET /api/v1/pictures/1/similar HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with Gallery.open(indexed) as gallery, socket.create_server(("127.0.0.1", 0)) as listening:
+        app = create_app(gallery, ServiceSettings(workers=1, rate=0))
+        running = uvicorn.Server(uvicorn.Config(app, http=Impatient, log_level="warning"))
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        host, port = listening.getsockname()
+
+        def metric(name, of=""):
+            lines = httpx.get(f"http://{host}:{port}/metrics").text.splitlines()
+            return sum(float(line.split()[-1]) for line in lines if line.startswith(name) and of in line)
+
+        for n, request in enumerate([get, post, post]):
+            with socket.create_connection((host, port), timeout=10) as client:
+                client.sendall(request)
+                asyncio.run(until(lambda: begun == [1]))
+                asyncio.run(until(lambda n=n: metric("grainhash_waiting ") == (n > 0)))
+            asyncio.run(until(lambda n=n: metric("grainhash_requests_total", 'status="499"') == n + 1))
+            assert metric("grainhash_waiting ") == 0
+        go_on.set()
+        answer = httpx.post(f"http://{host}:{port}/api/v1/search?k=1", content=cat, timeout=30)
+        assert answer.json()["hits"][0]["distance"] == 0
+        running.should_exit = True
+        thread.join(20)
+    assert begun == [1, 1]
 
 
 @pytest.mark.parametrize("how", [{}, {"k": 101}, {"parts": 1}, {"verify": 1}])
@@ -850,6 +949,16 @@ def test_two_servers_of_a_gallery_lose_nothing_that_was_added(indexed, tmp_path)
             list(pool.map(add_and_remove, (one, other)))
         last = one.add(data).json()["id"]
         assert other.client.get(f"/api/v1/pictures/{last}/file").content == data
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/api/v1/info", "/api/v1/pictures/1/thumbnail"])
+def test_head_is_answered_as_get_without_a_body(server, path):
+    got, head = server.client.get(path), server.client.head(path)
+    assert head.status_code == got.status_code == 200
+    assert head.content == b""
+    for name in ("content-length", "content-type", "content-security-policy"):
+        assert head.headers[name] == got.headers[name]
+    assert server.client.head("/nowhere").status_code == 404
 
 
 def test_filters_do_not_tell_where_files_are(indexed, tmp_path):

@@ -222,7 +222,7 @@ def _codes_of(encoder: Encoder, images: list[bytes]) -> Iterator[Codes]:
     """The codes of each picture, the whole first: one worker a core, a few pictures at a time."""
     from threadpoolctl import threadpool_limits
 
-    from grainhash.encoder.network import usable_cores
+    from grainhash.cores import usable_cores
     from grainhash.encoder.pipeline import GRANULES_A_RUN
 
     size = max(1, GRANULES_A_RUN // encoder.granules.n_usual)

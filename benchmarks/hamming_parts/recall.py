@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from grainhash.encoder.network import usable_cores
+from grainhash.cores import usable_cores
 from grainhash.index import Index
 from grainhash.types import Codes
 from hamming_parts.data import Data, synthetic

@@ -4,8 +4,10 @@ A distance means little by itself: codes of one hash function are nearer to each
 another, some queries are near to everything, and among many granules some are near by chance. So each query
 is compared with a sample of the gallery's own granules, nearly all of which have nothing to do with it. A
 normal distribution through their median and their first percentile says how often anything unrelated comes as
-near as a distance; times the number of granules of its kind that are searched, over the share that a part of
-the query has in all false matches (`grainhash.search`), that is how many false matches to expect:
+near as a distance. (Where the percentile is nearer than the first quartile lets one expect, it is of pictures
+that do have to do with the query, as those of its burst do; then the quartile says it.) Times the number of
+granules of its kind that are searched, over the share that a part of the query has in all false matches
+(`grainhash.search`), that is how many false matches to expect:
 
     expected(d) = n_granules / share * Phi((d - median) / spread)        score = 1 / (1 + expected)
 
@@ -38,8 +40,18 @@ LEAST = 2000
 LOW = 0.01
 """The share of the sample that lies below the second point the distribution goes through."""
 
-_LOW_DEVIATIONS = 2.3263478740408408
-"""How many standard deviations below the mean a share of `LOW` of a normal distribution lies."""
+QUARTER = 0.25
+"""The share of the sample below a third point, which pictures that are like the query hardly move."""
+
+WIDEST = 2.0
+"""The most that the spread by `LOW` may be of that by `QUARTER`.
+
+Tails are heavier than normal: on galleries of our own it is 1.3 to 1.5 times that, and more than twice for
+the one query in ten that has many pictures of its class. Down to 2 a cap leaves as many false matches at
+every score."""
+
+_LOW_DEVIATIONS, _QUARTER_DEVIATIONS = 2.3263478740408408, 0.6744897501960817
+"""How many standard deviations below the mean such shares of a normal distribution lie."""
 
 POWER = -0.25
 """Of the mean by which several expectations become one: the least of them counts most, and none is lost.
@@ -74,8 +86,10 @@ class Chance:
         n_queries, n = distances.shape
         if n < LEAST:
             return cls.usual(n_queries, n_bits)
-        low, median = _quantiles(distances, (LOW, 0.5))
-        return cls(median, np.maximum((median - low) / _LOW_DEVIATIONS, n_bits / 1e6))
+        low, quarter, median = _quantiles(distances, (LOW, QUARTER, 0.5))
+        of_most = np.maximum((median - quarter) / _QUARTER_DEVIATIONS, sqrt(n_bits) / 2)  # or that of coins
+        spread = np.minimum((median - low) / _LOW_DEVIATIONS, WIDEST * of_most)
+        return cls(median, np.maximum(spread, n_bits / 1e6))
 
     @classmethod
     def usual(cls, n_queries: int, n_bits: int) -> Self:

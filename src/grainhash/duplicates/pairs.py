@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainhash.codes import check_codes
-from grainhash.encoder.network import usable_cores
+from grainhash.cores import default_threads
 from grainhash.errors import CodesError, InputError
 from grainhash.index import Index
 from grainhash.types import Codes, Progress, silent
@@ -124,7 +124,7 @@ def _joined(
         raise InputError(f"{radius} bits: a radius is from 0 to the {n_bits} bits of the codes")
     left = _words(codes)
     join = _Join(left, left if itself else _words(others), radius, itself, _blocks(n_bits, radius))
-    threads = n_threads or usable_cores()
+    threads = n_threads or default_threads()
     with ThreadPoolExecutor(threads) as pool:
         numbers = range(len(join.blocks))
         n_candidates = sum(pool.map(lambda number: join.buckets(number).n_candidates, numbers))

@@ -11,7 +11,6 @@ pipeline of one worker thread a core fills the machine; in latency mode one call
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 import threading
 from abc import ABC, abstractmethod
@@ -25,6 +24,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from grainhash.cores import usable_cores
 from grainhash.errors import EncoderError, InputError, MissingExtra
 
 Pixels = NDArray[np.uint8]
@@ -281,13 +281,6 @@ def load_network(
         raise EncoderError(f"{path}: no such file; an encoder needs its network graph there")
     loader = RUNTIMES[_first_installed() if runtime == "auto" else runtime]
     return loader(path, spec, outputs, one_of=one_of, also=also, threads=threads or usable_cores(), mode=mode)
-
-
-def usable_cores() -> int:
-    """How many cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _first_installed() -> str:

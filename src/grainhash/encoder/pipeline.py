@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from grainhash.cores import default_threads
 from grainhash.encoder.encoder import Encoder, Granules
-from grainhash.encoder.network import usable_cores
 from grainhash.errors import PictureError
 from grainhash.images import read_bytes
 from grainhash.types import PictureCodes
@@ -123,7 +123,7 @@ def in_order(
         size: items that one thread takes at a time.
         n_workers: the cores of this process by default.
     """
-    n_workers = n_workers or usable_cores()
+    n_workers = n_workers or default_threads()
     in_work: deque[Future[R]] = deque()
     with ThreadPoolExecutor(n_workers, thread_name_prefix="grainhash") as pool:
         try:

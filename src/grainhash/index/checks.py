@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import operator
-import os
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from grainhash.codes import check_codes
+from grainhash.cores import default_threads
 from grainhash.errors import CodesError
 from grainhash.types import Codes
 
@@ -157,14 +157,14 @@ def count(name: str, value: int, *, at_least: int) -> int:
 
 
 def thread_count(n_threads: int | None) -> int:
-    """`None` for as many as this process may use.
+    """`None` for as many as this process may use, or this thread within a `cores.thread_limit`.
 
     Raises:
         CodesError: not a whole number, or below 1.
     """
     if n_threads is not None:
         return min(count("n_threads", n_threads, at_least=1), _MOST_THREADS)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return default_threads()
 
 
 def one_of(name: str, value: str | None, choices: tuple[str | None, ...]) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated, Any
 
@@ -22,9 +22,10 @@ from grainhash.gallery import Gallery
 from grainhash.images import Limits, media_type
 from grainhash.metadata import check_metadata
 from grainhash.service import models, page, parameters, problems
-from grainhash.service.guard import Guard, Tokens
+from grainhash.service.guard import Guard, Heads, Tokens
 from grainhash.service.metrics import Counting, Metrics
 from grainhash.service.models import HowQuery, LabellingQuery, StoringQuery, WhatQuery
+from grainhash.service.patience import while_there
 from grainhash.service.problems import Problem
 from grainhash.service.sessions import COOKIE
 from grainhash.service.settings import ServiceSettings
@@ -143,6 +144,7 @@ def create_app(gallery: Gallery, settings: ServiceSettings | None = None) -> Fas
     app.openapi = partial(_described, app)  # type: ignore[method-assign]
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(Counting, metrics=metrics)
+    app.add_middleware(Heads)
     return app
 
 
@@ -167,9 +169,11 @@ def _reading(
 ) -> APIRouter:
     router = APIRouter(prefix=API, tags=["search"])
 
-    def sent(request: Request) -> AbstractAsyncContextManager[bytes]:
+    @asynccontextmanager
+    async def sent(request: Request) -> AsyncIterator[bytes]:
         workers.check_room()
-        return bodies.of(request)
+        async with bodies.of(request) as data, while_there(request):
+            yield data
 
     async def unchanged(request: Request, id: int, form: str) -> tuple[bool, dict[str, str]]:
         """Whether the client has a picture in some form already, and headers that say which it is."""
@@ -243,9 +247,10 @@ def _reading(
         return await verbs.picture(id)
 
     @router.get("/pictures/{id}/similar", response_model=models.Answer, responses=_problems(404, 410, 501))
-    async def similar(id: Id, how: HowQuery) -> Response:
+    async def similar(request: Request, id: Id, how: HowQuery) -> Response:
         """Find the pictures most like one of the gallery, or like a part of it."""
-        return _answer(await verbs.similar(id, how))
+        async with while_there(request):
+            return _answer(await verbs.similar(id, how))
 
     @router.get(
         "/pictures/{id}/thumbnail",
@@ -261,7 +266,8 @@ def _reading(
         has_it, headers = await unchanged(request, id, str(side))
         if has_it:
             return Response(status_code=304, headers=headers)
-        return Response(await verbs.thumbnail(id, side), media_type="image/jpeg", headers=headers)
+        async with while_there(request):
+            return Response(await verbs.thumbnail(id, side), media_type="image/jpeg", headers=headers)
 
     @router.get(
         "/pictures/{id}/file",
@@ -302,6 +308,7 @@ def _reading(
         responses={200: {"content": {"image/png": _BINARY}}, **_problems(404, 410, 501)},
     )
     async def explain_stored(
+        request: Request,
         id: Id,
         query: Annotated[
             int, Query(ge=1, le=MAX_ID, description="The picture that was looked for.", examples=[2])
@@ -311,10 +318,11 @@ def _reading(
         png: Png = False,
     ) -> Any:
         """The same for a picture of the gallery."""
-        name, data = await verbs.stored(query)
-        if png:
-            return Response(await verbs.explain_png(id, data, what, points, name), media_type="image/png")
-        return await verbs.explain(id, data, what, points, name)
+        async with while_there(request):
+            name, data = await verbs.stored(query)
+            if png:
+                return Response(await verbs.explain_png(id, data, what, points, name), media_type="image/png")
+            return await verbs.explain(id, data, what, points, name)
 
     return router
 

@@ -66,6 +66,17 @@ class Guard:
         return None
 
 
+class Heads:
+    """ASGI middleware: answers HEAD as it would GET; the server leaves out the body, as HTTP asks it to."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
+        await self._app({**scope, "method": "GET"} if is_head else scope, receive, send)
+
+
 def _name(host: str) -> str:
     """The name in a Host header, without its port and brackets."""
     if host.startswith("["):

@@ -1,10 +1,15 @@
-"""Connections that say nothing: closed, as uvicorn would wait for their requests for ever."""
+"""Clients that say nothing, whose connections uvicorn would keep for ever, and clients that are gone."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+from fastapi import Request
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from grainhash.service.problems import GONE, Problem
 
 HEADER_SECONDS = 20.0
 """From when a connection is made, or the first byte of a further request, to the end of its headers."""
@@ -43,3 +48,34 @@ class Impatient(HttpToolsProtocol):
     def _give_up(self) -> None:
         self._waiting = None
         self.transport.close()
+
+
+@asynccontextmanager
+async def while_there(request: Request) -> AsyncIterator[None]:
+    """Give the block up once the client has gone away: nobody waits for its answer.
+
+    Args:
+        request: one whose body has been read, or that has none.
+
+    Raises:
+        Problem: 499, which nobody hears, but metrics count.
+    """
+    task, is_gone = asyncio.current_task(), False
+    assert task is not None
+
+    async def watch() -> None:
+        nonlocal is_gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        is_gone = True
+        task.cancel()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not is_gone or task.uncancel() > 0:  # the server stops
+            raise
+        raise Problem(GONE, "the client has gone away") from None
+    finally:
+        watching.cancel()

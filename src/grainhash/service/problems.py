@@ -31,6 +31,9 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = "1"
 """Seconds: the queue is some pictures long."""
 
+GONE = 499
+"""The client did not wait: nginx made this number usual, as HTTP has none."""
+
 
 class Problem(Exception):
     """An answer that is an error: `status`, `detail`, and headers beside them."""
@@ -44,7 +47,7 @@ class Problem(Exception):
 
 def document(status: int, detail: str) -> dict[str, Any]:
     """The object that stands for an error; `type` tells no more than the status does."""
-    title = HTTPStatus(status).phrase
+    title = "Client Closed Request" if status == GONE else HTTPStatus(status).phrase
     return {"type": "about:blank", "title": title, "status": status, "detail": detail}
 
 

@@ -1,8 +1,8 @@
 """The cores of a service: a bounded queue, a few threads, and waiting queries seen by the network together.
 
 All work that takes time goes through here, so that no more runs at once than there are cores and one, and no
-more waits than there is room for. The network keeps each on one core; a scan of many codes, or points that
-are matched, may use all of them for the while.
+more waits than there is room for. The network keeps each on one core; what is done alone, such as a scan of
+many codes, may use all of them, and its share of them beside others.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
 
+from grainhash.cores import thread_limit, usable_cores
 from grainhash.encoder.encoder import Asked, Query
-from grainhash.encoder.network import usable_cores
 from grainhash.encoder.pipeline import one_core_each
 from grainhash.gallery import Gallery
 from grainhash.service.problems import busy
@@ -155,7 +156,12 @@ class Workers:
                 raise busy("the server is busy")
             self._jobs.append(job)
             self._changed.notify()
-        return await job.future
+        try:
+            return await job.future
+        except asyncio.CancelledError:  # nobody waits for it any more
+            with self._changed, suppress(ValueError):
+                self._jobs.remove(job)
+            raise
 
     def _work(self) -> None:
         while True:
@@ -167,14 +173,19 @@ class Workers:
                 if not self._jobs:
                     return
                 jobs = self._take()
-            try:
-                self._do(jobs)
-            except Exception as error:
-                if len(jobs) == 1:
-                    jobs[0].done(error)
-                else:  # one of them spoils it for all: each for itself
-                    for job in jobs:
-                        self._alone(job)
+                n_busy = max(1, len(self._threads) - self._n_idle)
+            with thread_limit(max(1, usable_cores() // n_busy)):
+                self._do_all(jobs)
+
+    def _do_all(self, jobs: list[_Job]) -> None:
+        try:
+            self._do(jobs)
+        except Exception as error:
+            if len(jobs) == 1:
+                jobs[0].done(error)
+            else:  # one of them spoils it for all: each for itself
+                for job in jobs:
+                    self._alone(job)
 
     def _alone(self, job: _Job) -> None:
         try:

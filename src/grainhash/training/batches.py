@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from grainhash.encoder.network import usable_cores
+from grainhash.cores import usable_cores
 from grainhash.errors import GrainhashError, first_line
 from grainhash.images import decode
 from grainhash.labelled import LabelledPictures

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from grainhash.codes import pack
+from grainhash.cores import usable_cores
 from grainhash.encoder.granules import GranuleSettings
-from grainhash.encoder.network import usable_cores
 from grainhash.errors import CheckpointError, GrainhashError, InputError
 from grainhash.learning.deep import DEEP_METHODS, DeepMethod
 from grainhash.learning.heads import make_head

@@ -7,6 +7,8 @@ import { reasonOf, scoreText } from "./reason.js";
 import { frameMatch, thumbnail } from "./thumbnail.js";
 
 const SIDE = 384;
+/** Below this score chance alone gives more than one hit as close. */
+const SURE = 0.5;
 
 /** Cards by the picture's id, so that a picture that stays keeps its element. @type {Map<number, any>} */
 let cards = new Map();
@@ -48,7 +50,9 @@ export function showAnswer(answer, { isSelf, isNarrowed }) {
   const before = [...cards.values()].map((card) => card.item);
   cards = new Map(hits.map((hit) => [hit.id, cardOf(hit, answer.n_bits, isSelf(hit))]));
   const items = hits.map((hit) => cards.get(hit.id).item);
-  glide(before.filter((item) => items.includes(item)), () => byId("hits").replaceChildren(...items));
+  const n = hits.findLastIndex((hit) => hit.score >= SURE) + 1;
+  const divider = n < hits.length ? [make("li", { class: "divider", say: n ? "results.chance" : "results.onlyChance" })] : [];
+  glide(before.filter((item) => items.includes(item)), () => byId("hits").replaceChildren(...items.slice(0, n), ...divider, ...items.slice(n)));
   byId("found").removeAttribute("aria-busy");
   const ms = Math.round(1000 * Object.values(seconds).reduce((sum, each) => sum + each, 0));
   say(byId("results-status"), "results.status", { n: hits.length, ms });

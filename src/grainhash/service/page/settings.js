@@ -14,6 +14,7 @@ const TYPING_PAUSE = 500;
 /** @type {any} */
 let fields = null;
 let lengths = [];
+let isNested = false;
 let onChange = (_settings) => {};
 let settings = { ...DEFAULTS };
 
@@ -21,7 +22,8 @@ let settings = { ...DEFAULTS };
 export function initSettings(info, listen) {
   onChange = listen;
   lengths = info.bit_lengths;
-  byId("length").replaceChildren(...lengthControl(info));
+  isNested = info.is_nested;
+  byId("length").replaceChildren(...lengthControl());
   byId("length").hidden = lengths.length < 2;
   fields = fieldsOf(info);
   const form = byId("settings-form");
@@ -43,7 +45,7 @@ function change(part) {
   onChange(settings);
 }
 
-function lengthControl({ is_nested: isNested }) {
+function lengthControl() {
   const slider = make("input", {
     type: "range", id: "bits", min: "0", max: String(lengths.length - 1), step: "1", list: "bit-lengths",
     "aria-describedby": isNested ? null : "bits-hint",
@@ -60,7 +62,7 @@ function lengthControl({ is_nested: isNested }) {
       make("output", { for: "bits", id: "bits-value" })),
     slider,
     make("datalist", { id: "bit-lengths" }, ...lengths.map((_, at) => make("option", { value: String(at) }))),
-    make("p", { class: "hint", id: "bits-hint", say: "settings.bitsHint", hidden: isNested }),
+    make("p", { class: "hint", id: "bits-hint", say: "settings.bitsHint" }),
   ];
 }
 
@@ -75,6 +77,7 @@ function showLength() {
   const at = lengths.findLastIndex((length) => length <= n);
   byId("bits").value = String(Math.max(at, 0));
   sayBits(byId("bits-value"), n);
+  byId("bits-hint").hidden = isNested || n === lengths.at(-1);
   byId("bits").setAttribute("aria-valuetext", t("settings.bitsValue", { n }));
 }
 

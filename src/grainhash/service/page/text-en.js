@@ -28,7 +28,8 @@ export const TEXTS = {
   "hero.sample": "Search from {name}",
   "drop.here": "Drop the picture to search from it",
 
-  "query.hint": "Drag on the picture to frame a part of it. With the frame focused, arrow keys move it, Shift and arrows resize it, Delete removes it.",
+  "query.hint": "Drag on the picture to frame a part of it.",
+  "query.hintKeys": "With the frame focused, arrow keys move it, Shift and arrows resize it, Delete removes it.",
   "query.alt": "The query: {name}",
   "query.box": "Frame a part",
   "query.clear": "Remove the frame",
@@ -71,6 +72,8 @@ export const TEXTS = {
   "results.status.one": "1 hit in {ms} ms",
   "results.none": "Nothing found. A filter or a least score may leave nothing over.",
   "results.nonePlain": "Nothing found.",
+  "results.chance": "From here on, no closer than chance brings hits.",
+  "results.onlyChance": "No sure match: these are no closer than chance brings hits.",
   "hit.facts": "score {score} · {bits} bits",
   "reason.part": "A part matched: {distance} of {n} bits differ; the whole differs by {whole}.",
   "reason.whole": "The whole matched: {distance} of {n} bits differ.",

@@ -27,7 +27,8 @@ export const TEXTS = {
   "hero.sample": "以 {name} 查找",
   "drop.here": "松开鼠标，用这张图片查找",
 
-  "query.hint": "在图片上拖动，框出要找的部分。选中方框后，方向键移动，Shift 加方向键调整大小，Delete 删除。",
+  "query.hint": "在图片上拖动，框出要找的部分。",
+  "query.hintKeys": "选中方框后，方向键移动，Shift 加方向键调整大小，Delete 删除。",
   "query.alt": "查询图片：{name}",
   "query.box": "框选局部",
   "query.clear": "取消框选",
@@ -69,6 +70,8 @@ export const TEXTS = {
   "results.status": "{n} 个结果，用时 {ms} 毫秒",
   "results.none": "没有找到。过滤条件或最低得分可能太严。",
   "results.nonePlain": "没有找到。",
+  "results.chance": "以下结果并不比偶然的更接近。",
+  "results.onlyChance": "没有可靠的匹配：以下结果并不比偶然的更接近。",
   "hit.facts": "得分 {score} · {bits} 位",
   "reason.part": "局部匹配：{n} 位中有 {distance} 位不同；与整体相差 {whole} 位。",
   "reason.whole": "整体匹配：{n} 位中有 {distance} 位不同。",
