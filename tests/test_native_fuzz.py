@@ -23,7 +23,7 @@ SECONDS = 6
 
 # Null is left to the address sanitizer, which stops at it too, so that files compile in half the time.
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize=null", "-fno-sanitize-recover=all"]
-FLAGS = ["-std=c++17", "-O1", "-g", "-w", "-pthread", *SANITIZERS]
+FLAGS = ["-std=c++17", "-O1", "-g1", "-w", "-pthread", *SANITIZERS]
 
 
 def compiler() -> str:
