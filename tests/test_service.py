@@ -589,8 +589,9 @@ def test_a_picture_is_added_found_and_removed(server):
     assert (picture["name"], picture["meta"]["colour"]) == ("mine.jpg", "grey")
     assert Path(picture["uri"]).is_relative_to(server.gallery)
     assert server.add(data).status_code == 200  # it is there already
-    hits = server.search(data, k=1, where="colour = grey").json()["hits"]
-    assert [hit["id"] for hit in hits] == [picture["id"]]
+    for where in ("colour = grey", '`name` = "mine.jpg"'):
+        hits = server.search(data, k=1, where=where).json()["hits"]
+        assert [hit["id"] for hit in hits] == [picture["id"]]
     assert server.remove(picture["id"]).status_code == 204
     is_problem(server.remove(picture["id"]), 404)
     assert not Path(picture["uri"]).exists()
