@@ -28,6 +28,10 @@ sync_api = pytest.importorskip(
 )
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
 
+PATIENCE = 30_000
+"""Milliseconds that anything on the page may take, on a machine that is busy with other tests."""
+sync_api.expect.set_options(timeout=PATIENCE)
+
 ROOT = Path(__file__).parent.parent
 FILES = ROOT / "src/grainhash/service/page"
 SHOTS = ROOT / "build/page"
@@ -125,7 +129,7 @@ def opened(browser, server) -> Iterator[Any]:
         context = browser.new_context(**{"viewport": DESKTOP, "locale": "en-GB", **options})
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda said: _is_wrong(said, expects) and wrong.append(said.text))
         page.on("request", lambda sent: _is_inside(sent.url, url) or wrong.append(f"asked {sent.url}"))
@@ -163,7 +167,7 @@ def is_search(answer: Any) -> bool:
     return urlsplit(answer.url).path.endswith(("/search", "/similar"))
 
 
-def until(page: Any, expression: str, seconds: float = 20) -> None:
+def until(page: Any, expression: str, seconds: float = 30) -> None:
     """Wait for a thing in the page; Playwright's own way is forbidden by the page's security policy."""
     deadline = time.monotonic() + seconds
     while not page.evaluate(expression):
