@@ -19,16 +19,18 @@ def test_work_uses_every_core_that_it_may():
 def test_a_limit_holds_for_its_thread_and_its_block(monkeypatch):
     monkeypatch.setattr(cores, "usable_cores", lambda: 8)
     elsewhere = []
-    with thread_limit(3):
+    with thread_limit(lambda: 3):
         assert default_threads() == thread_count(None) == 3
         assert thread_count(5) == 5  # who says so gets it
-        with thread_limit(100):
+        with thread_limit(lambda: 100):
             assert default_threads() == 8
         thread = threading.Thread(target=lambda: elsewhere.append(default_threads()))
         thread.start()
         thread.join()
-        with pytest.raises(ZeroDivisionError), thread_limit(1):
+        with pytest.raises(ZeroDivisionError), thread_limit(lambda: 1):
             _ = 1 / 0
+        with thread_limit(lambda: 0):
+            assert default_threads() == 1
         assert default_threads() == 3
     assert default_threads() == 8
     assert elsewhere == [8]

@@ -253,13 +253,13 @@ def test_hits_that_chance_gives_too_are_told_apart(opened, chelsea):
     hits = searched(page, chelsea)["hits"]
     n_sure = sum(hit["score"] >= 0.5 for hit in hits)
     assert 0 < n_sure < len(hits)
-    items = page.evaluate("[...document.getElementById('hits').children].map((item) => item.className)")
-    assert items.index("divider") == n_sure
-    assert "From here on" in page.locator("#hits .divider").inner_text()
+    assert page.locator("#hits .hit").count() == n_sure
+    assert page.locator("#hits-chance .hit").count() == len(hits) - n_sure
+    assert page.get_by_role("list", name="From here on, chance alone gives hits as close.").is_visible()
     page.locator("#settings summary").click()
     search_of(page, lambda: page.get_by_role("slider", name="Least score").fill("0.5"))
     assert page.locator(".hit").count() == n_sure
-    assert page.locator("#hits .divider").count() == 0
+    assert not page.locator("#chance").is_visible()
 
 
 def test_where_nothing_is_surely_alike_the_page_says_so(opened):
@@ -267,7 +267,8 @@ def test_where_nothing_is_surely_alike_the_page_says_so(opened):
     page.wait_for_selector(".hit")
     scores = [float(text.split()[1]) for text in page.locator(".hit .facts").all_inner_texts()]
     assert max(scores) < 0.5
-    sync_api.expect(page.locator("#hits > :first-child")).to_contain_text("No sure match")
+    sync_api.expect(page.locator("#chance")).to_contain_text("No sure match")
+    assert page.locator("#hits .hit").count() == 0
 
 
 def test_a_picture_can_be_pasted_and_picked(opened, chelsea, photographs):
@@ -529,6 +530,10 @@ def test_a_hit_that_is_clicked_while_the_next_answer_is_on_its_way_opens(opened)
     search_of(page, lambda: [route.continue_() for route in held])
     sync_api.expect(page.locator("dialog[open]")).to_have_count(1)
     sync_api.expect(page.locator("#detail-title")).to_contain_text(name)
+    page.keyboard.press("Escape")
+    sync_api.expect(page.locator("dialog[open]")).to_have_count(0)
+    focused = page.evaluate("[document.activeElement.className, document.activeElement.id]")
+    assert focused in (["hit", ""], ["", "results-title"]), "the keyboard goes on at the hits"
 
 
 def test_a_box_that_was_drawn_is_moved_by_keys_at_once(opened):
@@ -961,6 +966,8 @@ def test_nothing_is_cut_off_on_narrow_screens(opened, chelsea, width):
         assert page.locator(".hit").first.bounding_box()["y"] < 680, "the best hit is seen at once"
     page.locator("#settings summary").click()
     fits(page)
+    label, value = (page.locator("[for=setting-min-score]").nth(n).bounding_box() for n in range(2))
+    assert value["x"] > label["x"] + label["width"] + 8
     page.locator("#settings summary").click()
     shot(page, f"search-{width}")
     page.locator(".hit").first.click()

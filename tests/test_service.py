@@ -558,6 +558,39 @@ def test_all_pictures_are_compared_by_one_request_at_a_time_and_few_wait(indexed
     assert most == 1
 
 
+def test_a_comparison_that_nobody_waits_for_makes_room_once_it_is_done(indexed, monkeypatch):
+    go_on, begun = threading.Event(), []
+
+    def slowly(gallery, **how):
+        begun.append(how["radius"])
+        go_on.wait(30)
+        raise InputError("no good")
+
+    async def ask(gallery):
+        workers = Workers(gallery, 64, 3)
+        workers.start()
+        verbs = Verbs(gallery, workers, ServiceSettings())
+        asked = [asyncio.create_task(verbs.duplicates(n, None)) for n in range(MOST_COMPARING)]
+        await until(lambda: begun == [0])
+        for each in asked[:3]:
+            each.cancel()
+        await asyncio.gather(*asked[:3], return_exceptions=True)
+        asked += [asyncio.create_task(verbs.duplicates(n, None)) for n in (4, 5)]  # there is room for two
+        await asyncio.sleep(0.1)
+        with pytest.raises(Problem, match="compared already"):
+            await verbs.duplicates(None, None)
+        assert begun == [0]  # which still is at work
+        go_on.set()
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        workers.close()
+        return [type(answer) for answer in answers]
+
+    monkeypatch.setattr(Gallery, "duplicates", slowly)
+    with Gallery.open(indexed) as gallery:
+        assert asyncio.run(ask(gallery)) == [asyncio.CancelledError] * 3 + [InputError] * 3
+    assert begun == [0, 3, 4, 5]
+
+
 def test_a_batch_answers_each_picture_and_says_which_cannot_be_used(server, cat):
     files = [
         ("pictures", ("cat.png", cat)),

@@ -4,10 +4,10 @@ A distance means little by itself: codes of one hash function are nearer to each
 another, some queries are near to everything, and among many granules some are near by chance. So each query
 is compared with a sample of the gallery's own granules, nearly all of which have nothing to do with it. A
 normal distribution through their median and their first percentile says how often anything unrelated comes as
-near as a distance. (Where the percentile is nearer than the first quartile lets one expect, it is of pictures
-that do have to do with the query, as those of its burst do; then the quartile says it.) Times the number of
-granules of its kind that are searched, over the share that a part of the query has in all false matches
-(`grainhash.search`), that is how many false matches to expect:
+near as a distance. (Where that is far wider than the first quartile has it, the percentile is of pictures
+that do have to do with the query, as those of its burst do, and it is taken as only twice as wide.) Times the
+number of granules of its kind that are searched, over the share that a part of the query has in all false
+matches (`grainhash.search`), that is how many false matches to expect:
 
     expected(d) = n_granules / share * Phi((d - median) / spread)        score = 1 / (1 + expected)
 
@@ -44,7 +44,7 @@ QUARTER = 0.25
 """The share of the sample below a third point, which pictures that are like the query hardly move."""
 
 WIDEST = 2.0
-"""The most that the spread by `LOW` may be of that by `QUARTER`.
+"""The most that the spread by `LOW` may be of that by `QUARTER`, but for the usual one, which it always may.
 
 Tails are heavier than normal: on galleries of our own it is 1.3 to 1.5 times that, and more than twice for
 the one query in ten that has many pictures of its class. Down to 2 a cap leaves as many false matches at
@@ -78,7 +78,7 @@ class Chance:
     median: NDArray[np.float64]
     """`(n_queries,)`."""
     spread: NDArray[np.float64]
-    """`(n_queries,)`: its standard deviation, by how far below the median the first percentile is."""
+    """`(n_queries,)`: its standard deviation, at most by how far below the median a hundredth is."""
 
     @classmethod
     def of(cls, distances: NDArray[np.floating], n_bits: int) -> Self:
@@ -87,8 +87,8 @@ class Chance:
         if n < LEAST:
             return cls.usual(n_queries, n_bits)
         low, quarter, median = _quantiles(distances, (LOW, QUARTER, 0.5))
-        of_most = np.maximum((median - quarter) / _QUARTER_DEVIATIONS, sqrt(n_bits) / 2)  # or that of coins
-        spread = np.minimum((median - low) / _LOW_DEVIATIONS, WIDEST * of_most)
+        widest = np.maximum(WIDEST * (median - quarter) / _QUARTER_DEVIATIONS, usual_spread(n_bits) * n_bits)
+        spread = np.minimum((median - low) / _LOW_DEVIATIONS, widest)
         return cls(median, np.maximum(spread, n_bits / 1e6))
 
     @classmethod

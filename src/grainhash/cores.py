@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_limit: ContextVar[int | None] = ContextVar("limit", default=None)
+_limit: ContextVar[Callable[[], int]] = ContextVar("limit")
 
 
 def usable_cores() -> int:
@@ -19,14 +19,18 @@ def usable_cores() -> int:
 
 def default_threads() -> int:
     """How many threads to use where nobody says: one for each core, or as many as `thread_limit` leaves."""
-    limit = _limit.get()
-    return usable_cores() if limit is None else min(limit, usable_cores())
+    limit = _limit.get(usable_cores)
+    return max(1, min(limit(), usable_cores()))
 
 
 @contextmanager
-def thread_limit(n: int) -> Iterator[None]:
-    """Have what this thread calls use at most `n` threads where nobody says: others are at work, too."""
-    before = _limit.set(n)
+def thread_limit(limit: Callable[[], int]) -> Iterator[None]:
+    """Have what this thread calls use at most so many threads where nobody says: others are at work, too.
+
+    Args:
+        limit: asked whenever work begins, as others come and go.
+    """
+    before = _limit.set(limit)
     try:
         yield
     finally:

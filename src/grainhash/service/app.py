@@ -263,10 +263,10 @@ def _reading(
         side: Annotated[int, Query(ge=16, le=2048, description="Pixels of the longer side.")] = 256,
     ) -> Response:
         """A picture as a small, upright JPEG."""
-        has_it, headers = await unchanged(request, id, str(side))
-        if has_it:
-            return Response(status_code=304, headers=headers)
         async with while_there(request):
+            has_it, headers = await unchanged(request, id, str(side))
+            if has_it:
+                return Response(status_code=304, headers=headers)
             return Response(await verbs.thumbnail(id, side), media_type="image/jpeg", headers=headers)
 
     @router.get(
@@ -276,11 +276,12 @@ def _reading(
     )
     async def file(request: Request, id: Id) -> Response:
         """The file of a picture, as it is."""
-        has_it, headers = await unchanged(request, id, "file")
-        if has_it:
-            return Response(status_code=304, headers=headers)
-        data = await verbs.content(id)
-        return Response(data, media_type=media_type(data), headers=headers)
+        async with while_there(request):
+            has_it, headers = await unchanged(request, id, "file")
+            if has_it:
+                return Response(status_code=304, headers=headers)
+            data = await verbs.content(id)
+            return Response(data, media_type=media_type(data), headers=headers)
 
     @router.post(
         "/pictures/{id}/explain",
@@ -332,27 +333,32 @@ def _comparing(verbs: Verbs) -> APIRouter:
 
     @router.get("/groups", response_model=models.Groups, responses=_problems(501))
     async def groups(
+        request: Request,
         k: Annotated[int | None, Query(ge=1, le=1000, description="How many; chosen by default.")] = None,
         where: Where = None,
         map: Annotated[bool, Query(description="Find each picture a place on a map too.")] = False,
     ) -> dict[str, Any]:
         """Group the pictures that are alike, by their codes."""
-        return await verbs.groups(k, where, map)
+        async with while_there(request):
+            return await verbs.groups(k, where, map)
 
     @router.get("/duplicates", response_model=models.Duplicates, responses=_problems())
     async def duplicates(
+        request: Request,
         radius: Annotated[
             int | None, Query(ge=0, le=256, description="Bits within which codes are of copies.")
         ] = None,
         where: Where = None,
     ) -> dict[str, Any]:
         """Find copies, and say which of each to keep."""
-        return await verbs.duplicates(radius, where)
+        async with while_there(request):
+            return await verbs.duplicates(radius, where)
 
     @router.get("/labels", response_model=models.Labels, responses=_problems())
-    async def labels(how: LabellingQuery) -> Response:
+    async def labels(request: Request, how: LabellingQuery) -> Response:
         """Label the pictures that have no label like those that have one, and say how good that is."""
-        return Response(await verbs.labels(how), media_type="application/json")
+        async with while_there(request):
+            return Response(await verbs.labels(how), media_type="application/json")
 
     return router
 

@@ -58,7 +58,7 @@ class Counting:
             await self._app(scope, receive, noted)
         finally:
             route = getattr(scope.get("route"), "path", "none")  # a made-up path makes no series of its own
-            known = scope["method"] in {"GET", "HEAD", "POST", "DELETE", "OPTIONS"}
+            known = scope["method"] in {"GET", "POST", "DELETE", "OPTIONS"}
             method = scope["method"] if known else "other"
             self._metrics.requests.labels(method, route, str(status)).inc()
             self._metrics.seconds.labels(route).observe(perf_counter() - started)

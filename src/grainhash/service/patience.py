@@ -72,6 +72,7 @@ async def while_there(request: Request) -> AsyncIterator[None]:
 
     watching = asyncio.create_task(watch())
     try:
+        await asyncio.sleep(0)  # it may be gone already
         yield
     except asyncio.CancelledError:
         if not is_gone or task.uncancel() > 0:  # the server stops

@@ -20,7 +20,7 @@ except ImportError:  # where files are locked in another way
 from grainhash.errors import GalleryWriteError
 from grainhash.files import whole_file
 from grainhash.images import media_type
-from grainhash.service.problems import Problem, busy
+from grainhash.service.problems import GONE, Problem, busy
 from grainhash.service.settings import ServiceSettings
 
 PASS_BY, PASS_BY_SECONDS = 4, 2.0
@@ -63,7 +63,7 @@ class Bodies:
         except TimeoutError:
             raise Problem(408, "the picture took too long to arrive", Connection="close") from None
         except ClientDisconnect:
-            raise Problem(400, "the request ended before its picture did") from None
+            raise Problem(GONE, "the request ended before its picture did") from None
 
     async def _read(self, request: Request, data: bytearray) -> None:
         limit = self._settings.max_upload_bytes

@@ -16,6 +16,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from grainhash import explain_report, report
+from grainhash.cores import thread_limit, usable_cores
 from grainhash.duplicates import Copy
 from grainhash.encoder.encoder import Asked, Query
 from grainhash.errors import EncoderMismatch, InputError, PictureDamaged, PictureError
@@ -363,15 +364,25 @@ class Verbs:
             raise busy("all pictures are being compared already")
         self._n_comparing += 1
         try:
-            async with self._comparing:
-                return await self._workers.run(lambda: self._compared(find))
-        finally:
+            await self._comparing.acquire()
+        except asyncio.CancelledError:
             self._n_comparing -= 1
+            raise
+        working = asyncio.ensure_future(self._workers.run(lambda: self._compared(find)))
+        working.add_done_callback(self._end_comparing)
+        return await asyncio.shield(working)  # it is the one that is compared until the thread is done
 
     def _compared(self, find: Callable[[], T]) -> T:
         if len(self.gallery) > MAX_COMPARED:
             raise Problem(422, f"too many pictures to compare while you wait: more than {MAX_COMPARED:,}")
-        return find()
+        with thread_limit(usable_cores):  # which takes long, and is alone in that
+            return find()
+
+    def _end_comparing(self, done: asyncio.Future[Any]) -> None:
+        if not done.cancelled():
+            done.exception()  # nobody may be left to take it
+        self._comparing.release()
+        self._n_comparing -= 1
 
     def _rows(self, ids: Iterable[int]) -> dict[int, dict[str, Any]]:
         """Pictures by id, without those that are gone."""

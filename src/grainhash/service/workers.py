@@ -2,7 +2,7 @@
 
 All work that takes time goes through here, so that no more runs at once than there are cores and one, and no
 more waits than there is room for. The network keeps each on one core; what is done alone, such as a scan of
-many codes, may use all of them, and its share of them beside others.
+many codes, may use all of them, and beside others its share of them.
 """
 
 from __future__ import annotations
@@ -173,9 +173,14 @@ class Workers:
                 if not self._jobs:
                     return
                 jobs = self._take()
-                n_busy = max(1, len(self._threads) - self._n_idle)
-            with thread_limit(max(1, usable_cores() // n_busy)):
+            with thread_limit(self._share):
                 self._do_all(jobs)
+
+    def _share(self) -> int:
+        """Threads for what a job begins now: its share of the cores, beside all that is there to do."""
+        with self._changed:
+            n_busy = len(self._threads) - self._n_idle + len(self._jobs)
+            return usable_cores() // max(1, min(n_busy, len(self._threads)))
 
     def _do_all(self, jobs: list[_Job]) -> None:
         try:

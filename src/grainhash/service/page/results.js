@@ -29,7 +29,7 @@ export function showSearching() {
 
 export function clearResults() {
   cards = new Map();
-  byId("hits").replaceChildren();
+  show([], 0);
   byId("hits-none").hidden = true;
   byId("plan").hidden = true;
   showDone("");
@@ -51,8 +51,7 @@ export function showAnswer(answer, { isSelf, isNarrowed }) {
   cards = new Map(hits.map((hit) => [hit.id, cardOf(hit, answer.n_bits, isSelf(hit))]));
   const items = hits.map((hit) => cards.get(hit.id).item);
   const n = hits.findLastIndex((hit) => hit.score >= SURE) + 1;
-  const divider = n < hits.length ? [make("li", { class: "divider", say: n ? "results.chance" : "results.onlyChance" })] : [];
-  glide(before.filter((item) => items.includes(item)), () => byId("hits").replaceChildren(...items.slice(0, n), ...divider, ...items.slice(n)));
+  glide(before.filter((item) => items.includes(item)), () => show(items, n));
   byId("found").removeAttribute("aria-busy");
   const ms = Math.round(1000 * Object.values(seconds).reduce((sum, each) => sum + each, 0));
   say(byId("results-status"), "results.status", { n: hits.length, ms });
@@ -61,8 +60,16 @@ export function showAnswer(answer, { isSelf, isNarrowed }) {
   showPlan(answer.plan);
 }
 
-/** Take the focus back to a hit. @param {number} id */
-export const focusHit = (id) => cards.get(id)?.open.focus();
+/** @param {Element[]} items @param {number} n how many of them, the first, are surely hits */
+function show(items, n) {
+  byId("hits").replaceChildren(...items.slice(0, n));
+  byId("hits-chance").replaceChildren(...items.slice(n));
+  byId("chance").hidden = n === items.length;
+  say(byId("chance"), n ? "results.chance" : "results.onlyChance");
+}
+
+/** Take the focus back to a hit, or to all of them where it is none any more. @param {number} id */
+export const focusHit = (id) => (cards.get(id)?.open ?? byId("results-title")).focus();
 
 function cardOf(hit, nBits, isSelf) {
   const card = cards.get(hit.id) ?? newCard(hit);

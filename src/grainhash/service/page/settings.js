@@ -48,7 +48,6 @@ function change(part) {
 function lengthControl() {
   const slider = make("input", {
     type: "range", id: "bits", min: "0", max: String(lengths.length - 1), step: "1", list: "bit-lengths",
-    "aria-describedby": isNested ? null : "bits-hint",
   });
   const search = debounced(() => change({ bits: bitsAt(slider) }), SLIDER_PAUSE);
   slider.addEventListener("input", () => {
@@ -77,7 +76,9 @@ function showLength() {
   const at = lengths.findLastIndex((length) => length <= n);
   byId("bits").value = String(Math.max(at, 0));
   sayBits(byId("bits-value"), n);
-  byId("bits-hint").hidden = isNested || n === lengths.at(-1);
+  const isCut = !isNested && n !== lengths.at(-1);
+  byId("bits-hint").hidden = !isCut;
+  byId("bits").setAttribute("aria-describedby", isCut ? "bits-hint" : "");
   byId("bits").setAttribute("aria-valuetext", t("settings.bitsValue", { n }));
 }
 

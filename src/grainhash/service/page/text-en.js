@@ -28,7 +28,7 @@ export const TEXTS = {
   "hero.sample": "Search from {name}",
   "drop.here": "Drop the picture to search from it",
 
-  "query.hint": "Drag on the picture to frame a part of it.",
+  "query.hint": "Drag on the picture to frame a part of it. ",
   "query.hintKeys": "With the frame focused, arrow keys move it, Shift and arrows resize it, Delete removes it.",
   "query.alt": "The query: {name}",
   "query.box": "Frame a part",

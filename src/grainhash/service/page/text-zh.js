@@ -70,7 +70,7 @@ export const TEXTS = {
   "results.status": "{n} 个结果，用时 {ms} 毫秒",
   "results.none": "没有找到。过滤条件或最低得分可能太严。",
   "results.nonePlain": "没有找到。",
-  "results.chance": "以下结果，仅凭偶然也会这样接近。",
+  "results.chance": "从这里起，仅凭偶然也会出现同样接近的结果。",
   "results.onlyChance": "没有可靠的匹配：仅凭偶然也会有这样接近的结果。",
   "hit.facts": "得分 {score} · {bits} 位",
   "reason.part": "局部匹配：{n} 位中有 {distance} 位不同；与整体相差 {whole} 位。",
