@@ -18,7 +18,8 @@ Each setting makes a gallery with `Gallery.index` from files, on all cores, with
 hash function, and asks it with `Gallery.search`. Bytes are those of codes and boxes. Proposals were tuned on
 scenes of our own: other classes of Caltech-101, pasted into other photographs. Local points were tuned on
 altered copies of photographs in the training split of Flickr8k's sample; those here are of its test split.
-The mean of wholes and regions, its power and what wholes count in it, was chosen on the same, and on
+The mean of wholes and regions, its power and what wholes count in it, and how wide chance may spread at most
+were chosen on the same, and on
 Caltech-101's database pictures, which asked for each other.
 How many proposals the small setting has was chosen here, by pictures a second alone.
 The pictures are not part of this repository: what is not there is not measured. `--only` measures one stage

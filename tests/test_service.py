@@ -13,11 +13,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -98,6 +100,26 @@ async def until(is_so: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def answers_of(workers: Workers, waiting: Sequence[asyncio.Future[Any]]) -> list[Any]:
+    """What comes, answers or errors, once there are threads."""
+    workers.start()
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    workers.close()
+    return answers
+
+
+@contextmanager
+def running_here(app: Any, **config: Any) -> Iterator[tuple[str, int]]:
+    """Serve an app from a thread of this process, until the end of the block; gives its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, http=Impatient, log_level="warning", **config))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        yield listening.getsockname()
+        server.should_exit = True
+        thread.join(20)
+
+
 # Asking
 
 
@@ -151,10 +173,7 @@ def test_queries_that_are_alike_go_on_together_and_one_spoils_nothing(indexed, p
             for name, data in zip(["a", "bad", "b", "c", "broken"], [*pictures, b"none"], strict=True)
         ]
         await asyncio.sleep(0)  # all wait before there is a thread
-        workers.start()
-        answers = await asyncio.gather(*waiting, return_exceptions=True)
-        workers.close()
-        return answers
+        return await answers_of(workers, waiting)
 
     with Gallery.open(indexed) as gallery:
         answers = asyncio.run(ask(gallery))
@@ -201,10 +220,7 @@ def test_who_does_not_wait_is_not_worked_for(indexed):
         await asyncio.sleep(0)
         waiting.append(asyncio.ensure_future(workers.run(partial(done.append, 2))))  # there is room again
         await asyncio.sleep(0)
-        workers.start()
-        answers = await asyncio.gather(*waiting, return_exceptions=True)
-        workers.close()
-        return answers
+        return await answers_of(workers, waiting)
 
     with Gallery.open(indexed) as gallery:
         answers = asyncio.run(ask(gallery))
@@ -227,12 +243,10 @@ def test_searches_of_clients_that_are_gone_are_not_begun(indexed, cat, monkeypat
         + cat
     )
     get = b"GET /api/v1/pictures/1/similar HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    with Gallery.open(indexed) as gallery, socket.create_server(("127.0.0.1", 0)) as listening:
-        app = create_app(gallery, ServiceSettings(workers=1, rate=0))
-        running = uvicorn.Server(uvicorn.Config(app, http=Impatient, log_level="warning"))
-        thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        host, port = listening.getsockname()
+    with (
+        Gallery.open(indexed) as gallery,
+        running_here(create_app(gallery, ServiceSettings(workers=1, rate=0))) as (host, port),
+    ):
 
         def metric(name, of=""):
             lines = httpx.get(f"http://{host}:{port}/metrics").text.splitlines()
@@ -248,8 +262,6 @@ def test_searches_of_clients_that_are_gone_are_not_begun(indexed, cat, monkeypat
         go_on.set()
         answer = httpx.post(f"http://{host}:{port}/api/v1/search?k=1", content=cat, timeout=30)
         assert answer.json()["hits"][0]["distance"] == 0
-        running.should_exit = True
-        thread.join(20)
     assert begun == [1, 1]
 
 
@@ -1024,29 +1036,22 @@ def test_connections_that_say_nothing_are_closed(monkeypatch):
         await send({"type": "http.response.body", "body": b""})
 
     request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(app, http=Impatient, lifespan="off", log_level="warning")
-        running = uvicorn.Server(config)
-        thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        address = listening.getsockname()
-        with (
-            socket.create_connection(address, timeout=10) as silent,
-            socket.create_connection(address, timeout=10) as slow,
-            socket.create_connection(address, timeout=10) as good,
-            socket.create_connection(address, timeout=10) as late,
-        ):
-            slow.sendall(request[:20])
-            for client in (good, late):
-                client.sendall(request)
-                assert client.recv(1000).startswith(b"HTTP/1.1 200")
-            assert silent.recv(1) == slow.recv(1) == b""
-            late.sendall(request[:20])  # its second one
-            assert late.recv(1) == b""
-            good.sendall(request)
-            assert good.recv(1000).startswith(b"HTTP/1.1 200")
-        running.should_exit = True
-        thread.join(20)
+    with (
+        running_here(app, lifespan="off") as address,
+        socket.create_connection(address, timeout=10) as silent,
+        socket.create_connection(address, timeout=10) as slow,
+        socket.create_connection(address, timeout=10) as good,
+        socket.create_connection(address, timeout=10) as late,
+    ):
+        slow.sendall(request[:20])
+        for client in (good, late):
+            client.sendall(request)
+            assert client.recv(1000).startswith(b"HTTP/1.1 200")
+        assert silent.recv(1) == slow.recv(1) == b""
+        late.sendall(request[:20])  # its second one
+        assert late.recv(1) == b""
+        good.sendall(request)
+        assert good.recv(1000).startswith(b"HTTP/1.1 200")
 
 
 def test_errors_name_no_path(photos, tmp_path, encoder):

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and files that are locked."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # where files are locked in another way
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -20,3 +25,16 @@ def whole_file(path: Path) -> Iterator[Path]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes from what is done under a lock on the same file, where files can be locked.
+
+    Raises:
+        OSError: the file, which is made where there is none, cannot be opened.
+    """
+    with path.open("a") as file:  # the lock goes with it
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

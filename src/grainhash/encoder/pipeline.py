@@ -78,7 +78,7 @@ def encode_files(
         is_known: called by the workers with a content's SHA-256; content that is known is not
             decoded again.
         cut: what cuts a picture's granules; `Encoder.cut` by default.
-        n_workers: the cores of this process by default.
+        n_workers: `default_threads()` by default.
     """
     size = max(1, GRANULES_A_RUN // encoder.granules.n_usual)
     work = partial(_encode_chunk, encoder, is_known, cut or partial(_cut, encoder))

@@ -7,7 +7,6 @@ a random key that a segment keeps: what is there already is not written again.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from grainhash.codes import check_n_bits
 from grainhash.errors import IndexFileError
+from grainhash.files import locked
 from grainhash.index.checks import ascending, contiguous_codes, id_array, offset_array
 from grainhash.index.multi_index import MultiIndex
 from grainhash.index.plan import Plan
@@ -90,7 +90,7 @@ def save(
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
+        with locked(folder / "lock"):  # whoever cleans up must not delete what another just wrote
             _check_ours(folder)
             named = set()
             for segment in segments:
@@ -271,13 +271,3 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Save one index at a time into a folder: whoever cleans up must not delete what another just wrote."""
-    import fcntl
-
-    with (folder / "lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

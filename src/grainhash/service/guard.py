@@ -1,4 +1,4 @@
-"""What stands before every request: the host it names, its client's rate, and headers on every answer."""
+"""What stands before every request: the host it names, its client's rate, headers on every answer, HEAD."""
 
 from __future__ import annotations
 

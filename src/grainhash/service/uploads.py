@@ -5,20 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-try:
-    import fcntl
-except ImportError:  # where files are locked in another way
-    fcntl = None  # type: ignore[assignment]
-
 from grainhash.errors import GalleryWriteError
-from grainhash.files import whole_file
+from grainhash.files import locked, whole_file
 from grainhash.images import media_type
 from grainhash.service.problems import GONE, Problem, busy
 from grainhash.service.settings import ServiceSettings
@@ -118,17 +113,13 @@ def keep(gallery: Path, sha256: str, data: bytes) -> tuple[Path, bool]:
 @contextmanager
 def alone(gallery: Path, number: int) -> Iterator[None]:
     """Keep other servers of a gallery from what is done under the same number, where files can be locked."""
-    if fcntl is None:
-        yield
-        return
     folder = gallery / LOCK_FOLDER
-    try:
-        folder.mkdir(exist_ok=True)
-        lock = (folder / f"{number}.lock").open("a")
-    except OSError as error:
-        raise GalleryWriteError(f"{folder}: cannot be written ({error.strerror})") from None
-    with lock:  # the lock goes with the file
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with ExitStack() as held:
+        try:
+            folder.mkdir(exist_ok=True)
+            held.enter_context(locked(folder / f"{number}.lock"))
+        except OSError as error:
+            raise GalleryWriteError(f"{folder}: cannot be written ({error.strerror})") from None
         yield
 
 
